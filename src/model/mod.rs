@@ -1,0 +1,35 @@
+//! The nouns of the domain, as pure data: identifiers, positions, events' envelopes, topics, permissions, limits.
+//!
+//! Nothing here touches a file, a clock, a source of randomness or a wire format, and nothing is async. What can be
+//! malformed is parsed here once; a value that exists is well-formed.
+
+mod base32;
+mod digest;
+mod mimetype;
+mod nack;
+mod name;
+mod offset;
+mod permission;
+mod position;
+mod rlid;
+mod schema;
+mod secret;
+mod time;
+mod topic;
+mod ulid;
+
+pub mod limits;
+
+pub use digest::murmur3_128;
+pub use mimetype::{Mimetype, UnknownMimetype};
+pub use nack::NackCode;
+pub use name::{NameError, NameHash, TopicName};
+pub use offset::Offset;
+pub use permission::{Permission, Permissions, Principal, UnknownPermission};
+pub use position::{ParsePositionError, Position};
+pub use rlid::{ParseRlidError, Rlid};
+pub use schema::{ParseSchemaError, Schema};
+pub use secret::Secret;
+pub use time::{ParseTimeError, Time};
+pub use topic::{Deduplication, OffsetPolicy, PolicyError, Sharding, Strategy, Topic, TopicState};
+pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TopicId, Ulid};

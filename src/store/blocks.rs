@@ -1,0 +1,168 @@
+//! Ordered, durable blocks of each topic.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::model::{Offset, Rlid, Time, TopicId};
+
+/// What is known of a block without its key. All of it is authenticated together with the payload.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockHead {
+    pub topic: TopicId,
+    /// The offset of the first event.
+    pub base: Offset,
+    /// How many events, at least one; their offsets are dense.
+    pub count: u32,
+    pub first_rlid: Rlid,
+    pub last_rlid: Rlid,
+    /// When the first and the last of its runs were committed; the same for a fresh block.
+    pub first_committed: Time,
+    pub last_committed: Time,
+    /// Which version of the project's data key the payload is encrypted under.
+    pub key_version: u32,
+    /// How the payload was compressed before it was encrypted (docs/format.md).
+    pub codec: u8,
+    /// The length of the payload once decrypted and decompressed, in bytes.
+    pub raw_bytes: u32,
+    /// The nonce of the encryption; never used twice under one key.
+    pub nonce: [u8; 12],
+}
+
+impl BlockHead {
+    /// The offset after the last event.
+    pub fn end(&self) -> Offset {
+        self.base.plus(u64::from(self.count))
+    }
+}
+
+/// A run of one topic's events that is stored, moved and deleted as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    pub head: BlockHead,
+    /// The ciphertext with its tag.
+    pub payload: Bytes,
+}
+
+/// What a store holds of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first offset that is still there.
+    pub first: Offset,
+    /// The offset that the next event will get.
+    pub next: Offset,
+    /// The last event's identifier, and when it was committed; `None` for a topic that never had one.
+    pub last: Option<(Rlid, Time)>,
+    /// Blocks and bytes of payload that are kept for it.
+    pub blocks: u64,
+    pub stored_bytes: u64,
+}
+
+impl Extent {
+    pub const EMPTY: Extent =
+        Extent { first: Offset::FIRST, next: Offset::FIRST, last: None, blocks: 0, stored_bytes: 0 };
+}
+
+/// Why a block was not appended.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// Somebody else appended first. Nothing was written.
+    #[error("topic {topic} continues at offset {next}, not at {base}")]
+    WrongBase { topic: TopicId, base: Offset, next: Offset },
+    /// There is no room. Nothing was written, and a later attempt may succeed.
+    #[error("no space left to store events")]
+    NoSpace {
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// A write or a sync failed; what became of the block is unknown until the store is opened again, and until then
+    /// the store takes nothing more.
+    #[error("the store cannot write any more and has to be reopened")]
+    Poisoned {
+        #[source]
+        source: Option<Arc<std::io::Error>>,
+    },
+    /// The store is shutting down.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// Why stored blocks could not be given.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// What is stored is not what was written. Nothing in the range is given; the rest stays readable.
+    #[error("topic {topic}, offsets {first} to {last}: {place} is damaged: {what}")]
+    Damaged { topic: TopicId, first: Offset, last: Offset, place: String, what: String },
+    #[error("could not read {place}")]
+    Io {
+        place: String,
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    #[error("the store is closed")]
+    Closed,
+}
+
+pub(crate) type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an implementation of [`Blocks`] provides. Callers use [`Blocks`].
+pub trait BlockStore: Send + Sync + fmt::Debug + 'static {
+    fn append(&self, block: Block) -> Reply<'static, Result<(), AppendError>>;
+    fn extent(&self, topic: TopicId) -> Reply<'_, Result<Extent, ReadError>>;
+    fn read(&self, topic: TopicId, from: Offset, bytes_max: usize) -> Reply<'_, Result<Vec<Block>, ReadError>>;
+    fn seek_event(&self, topic: TopicId, id: Rlid) -> Reply<'_, Result<Offset, ReadError>>;
+    fn seek_time(&self, topic: TopicId, time: Time) -> Reply<'_, Result<Offset, ReadError>>;
+    fn forget(&self, topic: TopicId) -> Reply<'_, Result<(), AppendError>>;
+    fn health(&self) -> Result<(), AppendError>;
+}
+
+/// The blocks of all topics.
+#[derive(Debug, Clone)]
+pub struct Blocks(Arc<dyn BlockStore>);
+
+impl Blocks {
+    pub fn new(store: impl BlockStore) -> Blocks {
+        Blocks(Arc::new(store))
+    }
+
+    /// Appends a block to its topic if it continues the topic without a gap (`base` is the topic's next offset, counting
+    /// the blocks that are being appended). Resolves when the block is durable. The call itself takes the block's place
+    /// in the order, before the future is polled, so that several appends can be under way; a topic's blocks
+    /// become durable in order.
+    pub fn append(&self, block: Block) -> Reply<'static, Result<(), AppendError>> {
+        self.0.append(block)
+    }
+
+    /// What is durable of a topic. A topic that is not known is empty.
+    pub async fn extent(&self, topic: TopicId) -> Result<Extent, ReadError> {
+        self.0.extent(topic).await
+    }
+
+    /// The durable blocks from the one that holds `from`, in order and without a gap, until their payloads reach
+    /// `bytes_max` or the end comes; at least one block unless `from` is the end. Events before `from` are in the first.
+    pub async fn read(&self, topic: TopicId, from: Offset, bytes_max: usize) -> Result<Vec<Block>, ReadError> {
+        self.0.read(topic, from, bytes_max).await
+    }
+
+    /// The base offset of the first block that has an event with this identifier or a later one, or the topic's end.
+    pub async fn seek_event(&self, topic: TopicId, id: Rlid) -> Result<Offset, ReadError> {
+        self.0.seek_event(topic, id).await
+    }
+
+    /// The base offset of the first block that has an event committed at this time or later, or the topic's end.
+    pub async fn seek_time(&self, topic: TopicId, time: Time) -> Result<Offset, ReadError> {
+        self.0.seek_time(topic, time).await
+    }
+
+    /// Drops what is stored of a topic; the space comes back in time. A topic of the same id may not be appended to again.
+    pub async fn forget(&self, topic: TopicId) -> Result<(), AppendError> {
+        self.0.forget(topic).await
+    }
+
+    /// Whether appends can succeed: the error that poisoned the store, if one did.
+    pub fn health(&self) -> Result<(), AppendError> {
+        self.0.health()
+    }
+}

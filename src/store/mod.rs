@@ -1,0 +1,34 @@
+//! The seam where storage plugs in: [`Blocks`], the ordered runs of events of each topic, and [`Records`], everything
+//! that is kept by key.
+//!
+//! Invariants: nothing above this module assumes one machine, a file or a local clock. Blocks are opaque: they are
+//! compressed and encrypted before they come here, and their heads are plain. Both seams are cheap handles that can be
+//! cloned, over a private trait object; every implementation passes the suite in `suite.rs`.
+//!
+//! What it does not do: decode a block, know a key, interpret a record's value.
+
+mod blocks;
+mod memory;
+mod records;
+
+pub mod local;
+
+pub use blocks::{AppendError, Block, BlockHead, BlockStore, Blocks, Extent, ReadError};
+pub use records::{Record, RecordError, RecordStore, Records, Revision, Transaction};
+
+/// Both seams of one store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub blocks: Blocks,
+    pub records: Records,
+}
+
+impl Store {
+    /// A store in plain collections: the model that the others are compared with, and the double for tests above.
+    pub fn memory() -> Store {
+        Store {
+            blocks: Blocks::new(memory::MemoryBlocks::default()),
+            records: Records::new(memory::MemoryRecords::default()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The time of day, the time that only goes forward, and sleeping.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use crate::model::Time;
+
+/// A clock: the machine's, or one that a test moves by hand.
+#[derive(Debug, Clone)]
+pub struct Clock(Source);
+
+#[derive(Debug, Clone)]
+enum Source {
+    Real { start: Instant },
+    Manual(ManualClock),
+}
+
+/// A clock that stands still until it is told otherwise, also backwards, as clocks that are set by a network do.
+#[derive(Debug, Clone, Default)]
+pub struct ManualClock {
+    nanos: Arc<AtomicI64>,
+}
+
+impl ManualClock {
+    pub fn set(&self, time: Time) {
+        self.nanos.store(time.nanos(), Ordering::SeqCst);
+    }
+
+    pub fn advance(&self, by: Duration) {
+        self.nanos.fetch_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the machine's clocks")]
+impl Clock {
+    pub fn real() -> Clock {
+        Clock(Source::Real { start: Instant::now() })
+    }
+
+    pub fn manual(clock: ManualClock) -> Clock {
+        Clock(Source::Manual(clock))
+    }
+
+    /// The time of day. It may step, in both directions.
+    pub fn now(&self) -> Time {
+        match &self.0 {
+            Source::Real { .. } => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                Time::from_nanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+            }
+            Source::Manual(clock) => Time::from_nanos(clock.nanos.load(Ordering::SeqCst)),
+        }
+    }
+
+    /// The time since the clock was made. It never goes backwards.
+    pub fn elapsed(&self) -> Duration {
+        match &self.0 {
+            Source::Real { start } => start.elapsed(),
+            Source::Manual(clock) => {
+                Duration::from_nanos(u64::try_from(clock.nanos.load(Ordering::SeqCst)).unwrap_or(0))
+            }
+        }
+    }
+
+    /// Waits. A manual clock's sleep is over at once, so that a test that moves the clock need not wait.
+    pub async fn sleep(&self, duration: Duration) {
+        match &self.0 {
+            Source::Real { .. } => tokio::time::sleep(duration).await,
+            Source::Manual(_) => tokio::task::yield_now().await,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The outside world: files, clocks and entropy. The only module that touches them; each is a cheap handle over a
+//! private trait object, with a real implementation and simulated ones with faults.
+
+mod clock;
+mod entropy;
+
+pub use clock::{Clock, ManualClock};
+pub use entropy::Entropy;
+
+use crate::model::Ulid;
+
+/// A new identifier from a clock and a source of randomness.
+pub fn new_ulid(clock: &Clock, entropy: &Entropy) -> Ulid {
+    Ulid::from_parts(clock.now().millis(), entropy.bytes())
+}
