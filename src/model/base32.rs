@@ -1,6 +1,6 @@
 //! Crockford's base 32 over whole numbers: the text form of ULIDs (26 characters) and RLIDs (16 characters).
 //!
-//! The aliases of Crockford's scheme (`i`, `l`, `o`) are not read: the contract has none.
+//! The aliases of Crockford's scheme (`i`, `l`, `o`) are not read: the Ensign API has none.
 
 pub(super) const LOWER: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 pub(super) const UPPER: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";

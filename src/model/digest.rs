@@ -1,9 +1,9 @@
-//! MurmurHash3 x64 128-bit with seed 0, which the contract hashes names and events with. Not a cryptographic hash.
+//! MurmurHash3 x64 128-bit with seed 0, with which the Ensign API hashes names and events. Not a cryptographic hash.
 
 const C1: u64 = 0x87c3_7b91_1142_53d5;
 const C2: u64 = 0x4cf5_ad43_2745_937f;
 
-/// The digest of contract.md 2.1.3: h1 then h2, each big-endian.
+/// The digest as the Ensign API writes it: h1 then h2, each big-endian.
 pub fn murmur3_128(data: &[u8]) -> [u8; 16] {
     let (mut h1, mut h2) = (0_u64, 0_u64);
     let (blocks, tail) = data.as_chunks::<16>();
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(u128::from_be_bytes(murmur3_128(data)), digest);
     }
 
-    /// The vectors of contract.md, appendix A.
+    /// Vectors that the published SDKs and servers agree on.
     #[test]
     fn published_vectors() {
         check(b"", 0);

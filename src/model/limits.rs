@@ -1,6 +1,6 @@
 //! Every limit of the product, in one place, with the relations that must hold between them.
 
-/// The largest encoded `Event` that is stored, in bytes; a larger one is nacked (contract: 5 MiB and some headroom).
+/// The largest encoded `Event` that is stored, in bytes; a larger one is nacked (5 MiB and some headroom, as the Ensign API has it).
 pub const EVENT_BYTES_MAX: usize = 5_243_000;
 
 /// What a wrapper and the messages around it may add to an event on its way in, in bytes.

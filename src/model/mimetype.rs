@@ -1,4 +1,4 @@
-//! The media types that an event's data can have, by number and by text (contract.md 3.8).
+//! The media types that an event's data can have, by number and by text.
 
 use std::fmt;
 

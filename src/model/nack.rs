@@ -1,4 +1,4 @@
-//! Why an event was refused: the wire's codes and their texts (contract.md 1.4 and 3.1).
+//! Why an event was refused: the wire's codes and their texts.
 
 /// A code of the wire's `Nack`. The numbers are the wire's and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

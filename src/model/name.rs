@@ -8,7 +8,7 @@ use super::{digest::murmur3_128, limits::TOPIC_NAME_BYTES_MAX};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicName(String);
 
-/// Why a text is not a topic name, in the order in which the contract checks (contract.md 2.4).
+/// Why a text is not a topic name, in the order in which they are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     #[error("missing name field")]
@@ -19,7 +19,7 @@ pub enum NameError {
     Invalid,
 }
 
-/// MurmurHash3 of a topic's name (contract.md 2.1.3): the order of `TopicNames` and what it shows of a name.
+/// MurmurHash3 of a topic's name: the order of `TopicNames` and what it shows of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NameHash(pub [u8; 16]);
 

@@ -1,10 +1,10 @@
-//! What a caller may do (contract.md 6.7), and who the caller is once its token has been verified.
+//! What a caller may do, and who the caller is once its token has been verified.
 
 use std::{fmt, str::FromStr};
 
 use super::{OrganizationId, ProjectId, Ulid};
 
-/// A permission. The numbers are those of contract.md 6.7, and stored as such.
+/// A permission. The numbers are those of the Quarterdeck API, and stored as such.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Permission {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::base32;
 
-/// The identifier of a stored event (contract.md 3.7). Strictly increasing within a topic.
+/// The identifier of a stored event. Strictly increasing within a topic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Rlid([u8; 10]);
 
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(Rlid::parse(&text.to_uppercase()), Ok(Rlid::from_bytes(bytes)));
     }
 
-    /// The vectors of contract.md, appendix A.
+    /// Vectors that the published SDKs and servers agree on.
     #[test]
     fn published_vectors() {
         check([0x01, 0x83, 0x42, 0x5f, 0x66, 0x6f, 0x00, 0x6f, 0xeb, 0x6b], "061m4qv6dw06ztvb");

@@ -18,7 +18,7 @@ pub struct ParseSchemaError {
 }
 
 impl Schema {
-    /// The schema that an event without one counts under (contract.md 3.8).
+    /// The schema that an event without one counts under.
     pub fn unspecified() -> Schema {
         Schema { name: "Unspecified".to_owned(), ..Schema::default() }
     }

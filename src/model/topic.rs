@@ -1,4 +1,4 @@
-//! A topic as it is kept, and its policies (contract.md 1.3, 2.1.5).
+//! A topic as it is kept, and its policies.
 
 use super::{ProjectId, Time, TopicId, TopicName};
 
@@ -94,7 +94,7 @@ impl Sharding {
     }
 }
 
-/// How duplicates are told (contract.md 5.1), by the wire's numbers.
+/// How duplicates are told, by the wire's numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(i32)]
 pub enum Strategy {
@@ -162,7 +162,7 @@ pub struct Deduplication {
     pub overwrite_duplicate: bool,
 }
 
-/// What is wrong with a policy, in the contract's words.
+/// What is wrong with a policy, in the words of the Ensign API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {
     #[error("do not specify keys for this policy")]
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn validation_in_the_words_of_the_contract() {
+    fn validation_in_the_words_of_the_api() {
         let check = |policy: Deduplication, expected| assert_eq!(policy.validate(), expected);
         check(policy(Strategy::Strict, &["a"], &[]), Err(PolicyError::UnexpectedKeys));
         check(policy(Strategy::None, &[], &["a"]), Err(PolicyError::UnexpectedFields));

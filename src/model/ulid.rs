@@ -34,7 +34,7 @@ impl Ulid {
         bytes.try_into().map(Ulid).map_err(|_| ParseUlidError)
     }
 
-    /// Reads the text form as the original servers do (contract.md 2.1.1): letter case does not matter, and a
+    /// Reads the text form as the original servers do: letter case does not matter, and a
     /// character outside of the alphabet counts as a zero instead of being refused, so that junk of the right length
     /// is an identifier that nothing has.
     pub fn parse_lenient(text: &str) -> Result<Ulid, ParseUlidError> {
