@@ -1,0 +1,246 @@
+//! The handle, what stands behind it, and how it is opened.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    IdentityError,
+    cache::Generations,
+    hasher::Hasher,
+    live::LiveKeys,
+    record::{UseRecord, decode, encode, place},
+    signing::SigningKeys,
+    token::TokenRules,
+};
+use crate::{
+    model::{KeyId, Principal, Time, Ulid},
+    store::{Record, Records, Transaction},
+    sys::{Clock, Entropy},
+};
+
+/// How many verified tokens, and verified secrets, one generation of the caches remembers.
+const REMEMBERED_MAX: usize = 4096;
+
+/// How many uses of keys may wait to be stored.
+const USES_WAITING_MAX: usize = 1024;
+
+/// How many records one scan brings.
+const SCAN: usize = 1000;
+
+/// Whom tokens come from and are for, and how long they live.
+#[derive(Debug, Clone)]
+pub struct IdentityOptions {
+    /// The address under which this server is known, such as `http://localhost:5356`.
+    pub issuer: String,
+    /// Whom the tokens are meant for.
+    pub audience: String,
+    /// How long an access token lives.
+    pub access: Duration,
+    /// How long a refresh token lives, counted from when it was issued.
+    pub refresh: Duration,
+    /// How long before the access token's end its refresh token becomes valid.
+    pub overlap: Duration,
+}
+
+impl IdentityOptions {
+    /// An hour for access, two for refresh, 15 minutes of overlap.
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> IdentityOptions {
+        IdentityOptions {
+            issuer: issuer.into(),
+            audience: audience.into(),
+            access: Duration::from_hours(1),
+            refresh: Duration::from_hours(2),
+            overlap: Duration::from_mins(15),
+        }
+    }
+}
+
+/// Organizations, projects, keys and tokens. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub(super) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) records: Records,
+    pub(super) clock: Clock,
+    pub(super) entropy: Entropy,
+    pub(super) rules: TokenRules,
+    pub(super) signing: SigningKeys,
+    pub(super) live: LiveKeys,
+    pub(super) hasher: Hasher,
+    pub(super) uses: mpsc::Sender<Use>,
+    /// Access tokens that have been verified, by their SHA-256.
+    pub(super) tokens: Mutex<Generations<[u8; 32], Verified>>,
+    /// Client ids with the salted SHA-256 of the secret that was verified for them.
+    pub(super) secrets: Mutex<Generations<String, [u8; 32]>>,
+    pub(super) salt: [u8; 32],
+}
+
+/// What a verified token said.
+#[derive(Debug, Clone)]
+pub(super) struct Verified {
+    pub(super) principal: Principal,
+    pub(super) exp: i64,
+}
+
+/// A message to the task that stores when keys were used.
+#[derive(Debug)]
+pub(super) enum Use {
+    Key(KeyId, Time),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Identity {
+    /// Opens what the records hold; makes the token signing key when there is none. Needs a runtime, for the task that
+    /// stores when keys were used; the task ends with the last clone.
+    pub async fn open(
+        records: Records,
+        clock: Clock,
+        entropy: Entropy,
+        options: IdentityOptions,
+    ) -> Result<Identity, IdentityError> {
+        let signing = SigningKeys::open(&records, &clock, &entropy).await?;
+        let live = LiveKeys::new(live_keys(&records).await?);
+        let (uses, waiting) = mpsc::channel(USES_WAITING_MAX);
+        tokio::spawn(store_uses(records.clone(), waiting));
+        let rules = TokenRules {
+            refresh_audience: format!("{}/v1/refresh", origin(&options.issuer)),
+            issuer: options.issuer,
+            audience: options.audience,
+            access: options.access,
+            refresh: options.refresh,
+            overlap: options.overlap,
+        };
+        let inner = Inner {
+            rules,
+            signing,
+            live,
+            hasher: Hasher::start(entropy.clone()),
+            uses,
+            tokens: Mutex::new(Generations::new(REMEMBERED_MAX)),
+            secrets: Mutex::new(Generations::new(REMEMBERED_MAX)),
+            salt: entropy.bytes(),
+            records,
+            clock,
+            entropy,
+        };
+        Ok(Identity { inner: Arc::new(inner) })
+    }
+
+    /// The public keys that tokens verify against, as a JSON Web Key Set.
+    pub fn jwks(&self) -> Value {
+        self.inner.signing.jwks()
+    }
+
+    /// The issuer's scheme, host and port, without its path.
+    pub fn issuer_origin(&self) -> &str {
+        origin(&self.inner.rules.issuer)
+    }
+
+    /// Resolves once every use of a key so far has been stored, or was given up with a warning.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.inner.uses.send(Use::Flush(done)).await.is_ok() {
+            // The task drops the sender without a word only when the runtime is being shut down.
+            flushed.await.ok();
+        }
+    }
+}
+
+/// Takes a lock that guards nothing but a map: a thread that panicked cannot have left it half changed.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Every record under a prefix.
+pub(super) async fn scan_all(records: &Records, prefix: &str) -> Result<Vec<(Bytes, Record)>, IdentityError> {
+    let mut all: Vec<(Bytes, Record)> = Vec::new();
+    loop {
+        let after = all.last().map(|(key, _)| key.clone());
+        let page = records.scan(prefix.to_owned(), after, SCAN).await?;
+        let last = page.len() < SCAN;
+        all.extend(page);
+        if last {
+            return Ok(all);
+        }
+    }
+}
+
+/// The identifier that ends a record's key, behind a prefix.
+pub(super) fn id_behind(prefix: &str, key: &[u8]) -> Result<Ulid, IdentityError> {
+    let text = std::str::from_utf8(key).ok().and_then(|key| key.strip_prefix(prefix));
+    text.and_then(|text| Ulid::parse(text).ok()).ok_or_else(|| IdentityError::Damaged {
+        key: String::from_utf8_lossy(key).into_owned(),
+        what: "its key does not end in an identifier".to_owned(),
+    })
+}
+
+async fn live_keys(records: &Records) -> Result<HashMap<KeyId, Option<Time>>, IdentityError> {
+    let mut live = HashMap::new();
+    for (key, _) in scan_all(records, place::KEYS).await? {
+        live.insert(KeyId(id_behind(place::KEYS, &key)?), None);
+    }
+    for (key, record) in scan_all(records, place::USES).await? {
+        let used: UseRecord = decode(&key, &record.value)?;
+        if let Some(last) = live.get_mut(&KeyId(id_behind(place::USES, &key)?)) {
+            *last = Some(Time::from_nanos(used.used_ns));
+        }
+    }
+    Ok(live)
+}
+
+/// Stores when keys were used: what came while one write was under way is one write again. A use that cannot be stored
+/// is only worth a warning, because nothing depends on it.
+async fn store_uses(records: Records, mut waiting: mpsc::Receiver<Use>) {
+    let mut batch = Vec::new();
+    while waiting.recv_many(&mut batch, USES_WAITING_MAX).await > 0 {
+        let mut latest = HashMap::new();
+        let mut flushes = Vec::new();
+        for entry in batch.drain(..) {
+            match entry {
+                Use::Key(id, time) => drop(latest.insert(id, time)),
+                Use::Flush(done) => flushes.push(done),
+            }
+        }
+        let transaction = latest.into_iter().fold(Transaction::new(), |transaction, (id, time)| {
+            transaction.put(place::key_used(id), encode(&UseRecord { used_ns: time.nanos() }))
+        });
+        if !transaction.changes.is_empty()
+            && let Err(error) = records.commit(transaction).await
+        {
+            tracing::warn!(%error, "could not store when keys were last used");
+        }
+        for done in flushes {
+            // Whoever asked may have stopped waiting.
+            done.send(()).ok();
+        }
+    }
+}
+
+/// `http://host:port` of an address with whatever behind it.
+fn origin(address: &str) -> &str {
+    let host = address.find("://").map_or(0, |scheme| scheme + 3);
+    let end = address[host..].find(['/', '?', '#']).map_or(address.len(), |path| host + path);
+    &address[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origins() {
+        for address in ["http://localhost:5356", "http://localhost:5356/", "http://localhost:5356/a/b?c#d"] {
+            assert_eq!(origin(address), "http://localhost:5356");
+        }
+    }
+}
