@@ -2,9 +2,11 @@
 //! private trait object, with a real implementation and simulated ones with faults.
 
 mod clock;
+mod disk;
 mod entropy;
 
 pub use clock::{Clock, ManualClock};
+pub use disk::{Disk, DiskFile, DiskLock, Fault, FaultKind, LOCK_FILE, LockError, Loss, Operation, SimulatedDisk};
 pub use entropy::Entropy;
 
 use crate::model::Ulid;
