@@ -1,0 +1,219 @@
+//! The metrics and their text.
+
+use std::{collections::HashSet, sync::Arc};
+
+use prometheus_client::{
+    encoding::text::encode_registry,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::Registry,
+};
+
+use super::{
+    Times,
+    observed::{Observations, Source},
+    rpc::{self, Rpc},
+};
+
+/// The type of [`Metrics::text`]: the text format that every Prometheus reads.
+pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Counters whose names on the wire do not end in `_total`, as dashboards for Ensign know them.
+const WITHOUT_SUFFIX: [&str; 3] =
+    ["ensign_events", "grpc_server_stream_messages_sent", "grpc_server_stream_messages_recv"];
+
+/// Handles to everything that is counted. Shared as an `Arc`.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    observations: Arc<Observations>,
+    rpcs: Vec<Rpc>,
+    events: Counter,
+    publishers: Gauge,
+    subscribers: Gauge,
+}
+
+/// Counts one open stream for as long as it lives.
+#[derive(Debug)]
+pub struct Online(Gauge);
+
+impl Drop for Online {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let mut registry = Registry::default();
+        let events = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
+        let (publishers, subscribers) = (Gauge::default(), Gauge::default());
+        registry.register("ensign_events", "Events that were committed", events.clone());
+        registry.register("ensign_online_publishers", "Open publish streams", publishers.clone());
+        registry.register("ensign_online_subscribers", "Open subscribe streams", subscribers.clone());
+        let observations = Arc::new(Observations::default());
+        registry.register_collector(Box::new(observations.clone()));
+        let rpcs = rpc::register(&mut registry);
+        let events = events.get_or_create_owned(&vec![("node", "unk"), ("region", "unk")]);
+        Metrics { registry, observations, rpcs, events, publishers, subscribers }
+    }
+
+    /// Counts committed events.
+    pub fn events(&self, committed: u64) {
+        self.events.inc_by(committed);
+    }
+
+    /// Counts an open publish stream until what it gives is dropped.
+    #[must_use]
+    pub fn publisher_online(&self) -> Online {
+        self.publishers.inc();
+        Online(self.publishers.clone())
+    }
+
+    /// Counts an open subscribe stream until what it gives is dropped.
+    #[must_use]
+    pub fn subscriber_online(&self) -> Online {
+        self.subscribers.inc();
+        Online(self.subscribers.clone())
+    }
+
+    /// The counters of a method, by its path (`/ensign.v1beta1.Ensign/Publish`). `None` for what is not served.
+    pub fn rpc(&self, path: &str) -> Option<&Rpc> {
+        self.rpcs.iter().find(|rpc| rpc.is_at(path))
+    }
+
+    /// Shows a number that only grows and that somebody else keeps. The name is without `_total`, which its text has.
+    pub fn observe_counter(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.observations.add(name, help, Source::Counter(Box::new(read)));
+    }
+
+    /// Shows a number that goes up and down and that somebody else keeps.
+    pub fn observe_gauge(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.observations.add(name, help, Source::Gauge(Box::new(read)));
+    }
+
+    /// Shows how long something took that somebody else measures. The name ends in its unit, `_seconds`.
+    pub fn observe_times(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Times + Send + Sync + 'static,
+    ) {
+        self.observations.add(name, help, Source::Times(Box::new(read)));
+    }
+
+    /// Everything, in Prometheus's text format 0.0.4. The registry writes OpenMetrics, in which a counter's family has no
+    /// suffix and its sample always has `_total`; in the older format both have the same name, with or without it.
+    pub fn text(&self) -> String {
+        let mut open_metrics = String::new();
+        encode_registry(&mut open_metrics, &self.registry).expect("writing to a string does not fail");
+        let counters: HashSet<&str> =
+            open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+        let mut text = String::with_capacity(open_metrics.len());
+        for line in open_metrics.lines() {
+            let comment = line.strip_prefix("# HELP ").map(|rest| ("# HELP ", rest));
+            let comment = comment.or_else(|| line.strip_prefix("# TYPE ").map(|rest| ("# TYPE ", rest)));
+            let (mark, rest) = comment.unwrap_or(("", line));
+            let end = rest.find(['{', ' ']).unwrap_or(rest.len());
+            let (name, behind) = rest.split_at(end);
+            let family = if mark.is_empty() { name.strip_suffix("_total").unwrap_or(name) } else { name };
+            let suffix = if counters.contains(family) && !WITHOUT_SUFFIX.contains(&family) { "_total" } else { "" };
+            let name = if counters.contains(family) { family } else { name };
+            text.extend([mark, name, suffix, behind, "\n"]);
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))
+    }
+
+    #[test]
+    fn names_types_and_labels() {
+        let metrics = Metrics::new();
+        metrics.events(3);
+        let publish = metrics.rpc("/ensign.v1beta1.Ensign/Publish").unwrap();
+        publish.started();
+        publish.received(5);
+        publish.sent(4);
+        publish.handled(0, std::time::Duration::from_millis(30));
+        publish.handled(99, std::time::Duration::from_secs(3));
+        let text = metrics.text();
+        let labels = r#"{type="stream",service="ensign.v1beta1.Ensign",method="Publish"}"#;
+        let check = |name: &str, expected: &str| assert_eq!(sample(&text, name), Some(expected), "{name} in\n{text}");
+        check(r#"ensign_events{node="unk",region="unk"}"#, "3");
+        check("# TYPE ensign_events", "counter");
+        check("ensign_online_publishers", "0");
+        check("# TYPE ensign_online_subscribers", "gauge");
+        check("# TYPE grpc_server_started_total", "counter");
+        check(&format!("grpc_server_started_total{labels}"), "1");
+        check(&format!("grpc_server_stream_messages_recv{labels}"), "5");
+        check(&format!("grpc_server_stream_messages_sent{labels}"), "4");
+        let code = |code: &str| format!("grpc_server_handled_total{},code=\"{code}\"}}", &labels[..labels.len() - 1]);
+        check(&code("OK"), "1");
+        check(&code("Unknown"), "1");
+        check(&code("Unauthenticated"), "0");
+        check("# TYPE grpc_server_handler_duration", "histogram");
+        check(&format!("grpc_server_handler_duration_count{labels}"), "2");
+        let bucket = format!("grpc_server_handler_duration_bucket{{le=\"0.05\",{}", &labels[1..]);
+        check(&bucket, "1");
+        assert!(!text.contains("ensign_events_total"));
+        assert!(!text.contains("EOF"));
+    }
+
+    #[test]
+    fn every_method_has_all_its_labels_from_the_start() {
+        let text = Metrics::new().text();
+        let count = |prefix: &str| text.lines().filter(|line| line.starts_with(prefix)).count();
+        assert_eq!(count("grpc_server_started_total{"), rpc::RPCS.len());
+        assert_eq!(count("grpc_server_handled_total{"), 17 * rpc::RPCS.len());
+        assert_eq!(count("grpc_server_stream_messages_sent{"), 4);
+        assert_eq!(count("grpc_server_stream_messages_recv{"), 4);
+    }
+
+    #[test]
+    fn what_others_keep_is_read_when_asked_for() {
+        let metrics = Metrics::new();
+        metrics.observe_counter("ensign_commits", "Commits", || 7);
+        metrics.observe_gauge("ensign_lag", "Lag", || 8);
+        let times = || Times { buckets: vec![(0.5, 1), (f64::INFINITY, 2)], sum_seconds: 4.5 };
+        metrics.observe_times("ensign_sync_seconds", "Syncs", times);
+        let text = metrics.text();
+        assert_eq!(sample(&text, "ensign_commits_total"), Some("7"));
+        assert_eq!(sample(&text, "# TYPE ensign_commits_total"), Some("counter"));
+        assert_eq!(sample(&text, "ensign_lag"), Some("8"));
+        assert_eq!(sample(&text, "ensign_sync_seconds_bucket{le=\"0.5\"}"), Some("1"));
+        assert_eq!(sample(&text, "ensign_sync_seconds_bucket{le=\"+Inf\"}"), Some("3"));
+        assert_eq!(sample(&text, "ensign_sync_seconds_count"), Some("3"));
+        assert_eq!(sample(&text, "ensign_sync_seconds_sum"), Some("4.5"));
+    }
+
+    #[test]
+    fn open_streams_are_counted_while_they_live() {
+        let metrics = Metrics::new();
+        let (one, other) = (metrics.subscriber_online(), metrics.subscriber_online());
+        assert_eq!(sample(&metrics.text(), "ensign_online_subscribers"), Some("2"));
+        drop((one, other));
+        assert_eq!(sample(&metrics.text(), "ensign_online_subscribers"), Some("0"));
+    }
+}
