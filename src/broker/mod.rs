@@ -1,1 +1,39 @@
-//! To be described.
+//! What a client may ask of the broker, whatever the wire: topics, their policies, what they hold.
+//!
+//! A [`Broker`] is a cheap handle. Its [`Directory`] holds every topic in memory; a lookup is a map behind a small lock
+//! that is never held across an await. One actor changes topics, one change at a time; a change is durable before
+//! it is seen.
+//!
+//! Invariants: every request names its caller, and permissions are looked at before anything that belongs to somebody;
+//! what belongs to another project is not found. Errors carry a code and the Ensign API's own words. An identifier and
+//! a name are taken in one transaction, so that two requests never both get them. Destroying is final when it is
+//! answered: whoever holds the topic's entry sees it at once, and an interrupted deletion is finished at the next start.
+//!
+//! What it does not do: read tokens, speak a wire format, decode events, or keep keys.
+
+mod access;
+mod directory;
+mod entry;
+mod error;
+mod handle;
+mod info;
+mod names;
+mod page;
+mod policy;
+mod query;
+mod record;
+mod registrar;
+mod topics;
+
+pub use directory::Directory;
+pub use entry::{Availability, TopicEntry};
+pub use error::{BrokerError, Cause, FailedRequest, InvalidRequest, OpenBrokerError};
+pub use handle::Broker;
+pub use info::{ProjectInfo, TopicInfo};
+pub use names::Existence;
+pub use page::{Page, PageRequest};
+pub use policy::PolicyRequest;
+pub use topics::NewTopic;
+
+#[cfg(test)]
+mod tests;

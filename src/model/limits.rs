@@ -25,6 +25,12 @@ pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// The most items on one page of a list, whatever the client asks for.
 pub const PAGE_SIZE_MAX: usize = 5_000;
 
+/// The longest topic message that can be created, in bytes.
+pub const TOPIC_BYTES_MAX: usize = 256 * 1024;
+
+/// A page of topics ends once it has this many bytes, so that it stays below what the SDKs read.
+pub const PAGE_BYTES_TARGET: usize = 2 * 1024 * 1024;
+
 /// How much a block may hold before it is sealed, in bytes of encoded records; one record alone may be larger.
 pub const BLOCK_BYTES_TARGET: usize = 256 * 1024;
 
@@ -41,3 +47,4 @@ const _: () = assert!(EVENT_BYTES_MAX + WRAPPER_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX + BLOCK_BYTES_TARGET < BLOCK_BYTES_MAX);
 const _: () = assert!((BLOCK_BYTES_MAX as u64) < SEGMENT_BYTES);
 const _: () = assert!(INFLIGHT_BYTES_MAX > 2 * MESSAGE_BYTES_MAX);
+const _: () = assert!(PAGE_BYTES_TARGET + 2 * TOPIC_BYTES_MAX < SDK_MESSAGE_BYTES_MAX);

@@ -4,6 +4,7 @@
 //! malformed is parsed here once; a value that exists is well-formed.
 
 mod base32;
+mod code;
 mod digest;
 mod mimetype;
 mod nack;
@@ -20,6 +21,7 @@ mod ulid;
 
 pub mod limits;
 
+pub use code::Code;
 pub use digest::murmur3_128;
 pub use mimetype::{Mimetype, UnknownMimetype};
 pub use nack::NackCode;

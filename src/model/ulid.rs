@@ -35,10 +35,10 @@ impl Ulid {
     }
 
     /// Reads the text form as the original servers do: letter case does not matter, and a
-    /// character outside of the alphabet counts as a zero instead of being refused, so that junk of the right length
-    /// is an identifier that nothing has.
+    /// character outside of the alphabet counts as the last digit instead of being refused, so that junk of the right
+    /// length is an identifier that nothing has, and never the one of all zeros.
     pub fn parse_lenient(text: &str) -> Result<Ulid, ParseUlidError> {
-        Self::parse_with(text, |character| Some(base32::digit(character).unwrap_or(0)))
+        Self::parse_with(text, |character| Some(base32::digit(character).unwrap_or(31)))
     }
 
     /// Reads the text form and refuses characters outside of the alphabet. Used where a text may be a name as well.

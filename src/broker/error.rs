@@ -1,0 +1,155 @@
+//! What the broker refuses, in the words of the Ensign API.
+
+use crate::{
+    engine::{FetchError, OpenError},
+    model::{Code, NameError, PolicyError, TopicState},
+    store::RecordError,
+};
+
+/// Which part of a request is missing or malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    #[error("missing project id field")]
+    MissingProject,
+    #[error("invalid project id field")]
+    InvalidProject,
+    #[error("missing topic id field")]
+    MissingTopic,
+    #[error("invalid topic id field")]
+    InvalidTopic,
+    #[error("missing id field")]
+    MissingId,
+    #[error("invalid id field")]
+    InvalidId,
+    /// The identifier that a client wants for a new topic.
+    #[error("cannot parse id field")]
+    UnusableId,
+    #[error(transparent)]
+    Name(#[from] NameError),
+    #[error("topic is too large")]
+    TopicTooLarge,
+    #[error("invalid operation field")]
+    InvalidOperation,
+    #[error("no policies defined to set on topic")]
+    MissingPolicies,
+    #[error("unknown deduplication strategy {0}")]
+    UnknownStrategy(i32),
+    #[error("unknown deduplication offset position {0}")]
+    UnknownOffsetPosition(i32),
+    #[error("unknown sharding strategy {0}")]
+    UnknownSharding(i32),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    #[error("must specify either or both topic name and id")]
+    MissingNameAndId,
+    #[error("invalid next page token")]
+    PageToken,
+    #[error("could not parse topic id in info request filter")]
+    InfoFilter,
+    #[error("invalid query")]
+    EmptyQuery,
+}
+
+/// Which request could not be carried out because of something that is not the caller's doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FailedRequest {
+    #[error("could not process create topic request")]
+    Create,
+    #[error("could not process delete topic request")]
+    Delete,
+    #[error("could not process set topic policy request")]
+    Policy,
+    #[error("unable to process project info request")]
+    Info,
+}
+
+/// What underlies an internal failure.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Cause {
+    #[error(transparent)]
+    Records(#[from] RecordError),
+    #[error(transparent)]
+    Keys(#[from] OpenError),
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// A permission is missing, or the token's project is not the one that is asked about.
+    #[error("not authorized to perform this action")]
+    NotAuthorized,
+    #[error(transparent)]
+    Invalid(#[from] InvalidRequest),
+    /// There is no such topic in the caller's project.
+    #[error("topic not found")]
+    NotFound,
+    #[error("topic name already exists in project")]
+    NameTaken,
+    #[error("topic id already exists")]
+    IdTaken,
+    #[error("cannot change policies of an archived topic")]
+    Archived,
+    #[error("cannot archive or destroy a topic that is in the {} state", .0.name())]
+    NotRemovable(TopicState),
+    #[error("cannot change a topic that is in the {} state", .0.name())]
+    NotChangeable(TopicState),
+    /// Somebody else, outside of this process, changed the topic at the same time.
+    #[error("the topic has been changed meanwhile, please try again")]
+    Changed,
+    #[error("no space left to store topics")]
+    NoSpace,
+    #[error("the broker is shutting down")]
+    Closed,
+    #[error("{0}")]
+    Unimplemented(&'static str),
+    #[error("{request}")]
+    Failed {
+        request: FailedRequest,
+        #[source]
+        source: Cause,
+    },
+}
+
+impl BrokerError {
+    /// An error of the store or of the engine, met while carrying out `request`.
+    pub(super) fn failed(request: FailedRequest, cause: impl Into<Cause>) -> BrokerError {
+        match cause.into() {
+            Cause::Records(RecordError::Conflict { .. }) => BrokerError::Changed,
+            Cause::Records(RecordError::NoSpace { .. }) => BrokerError::NoSpace,
+            Cause::Records(RecordError::Closed) => BrokerError::Closed,
+            source => BrokerError::Failed { request, source },
+        }
+    }
+
+    pub fn code(&self) -> Code {
+        match self {
+            BrokerError::NotAuthorized => Code::PermissionDenied,
+            BrokerError::Invalid(_) => Code::InvalidArgument,
+            BrokerError::NotFound => Code::NotFound,
+            BrokerError::NameTaken | BrokerError::IdTaken => Code::AlreadyExists,
+            BrokerError::Archived | BrokerError::NotRemovable(_) | BrokerError::NotChangeable(_) => {
+                Code::FailedPrecondition
+            }
+            BrokerError::Changed => Code::Aborted,
+            BrokerError::NoSpace => Code::ResourceExhausted,
+            BrokerError::Closed => Code::Unavailable,
+            BrokerError::Unimplemented(_) => Code::Unimplemented,
+            BrokerError::Failed { .. } => Code::Internal,
+        }
+    }
+}
+
+/// The broker could not be opened.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenBrokerError {
+    #[error("could not read the topics")]
+    Records(#[from] RecordError),
+    #[error("the {what} record {key:?} is damaged")]
+    Damaged { what: &'static str, key: bytes::Bytes },
+    #[error("the {what} record {key:?} was written by a newer version")]
+    TooNew { what: &'static str, key: bytes::Bytes },
+}

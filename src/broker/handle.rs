@@ -1,0 +1,73 @@
+//! Opening the broker, and what every request starts from.
+
+use std::sync::Arc;
+
+use super::{
+    directory::Directory,
+    entry::{Availability, TopicEntry},
+    error::OpenBrokerError,
+    page::PageTokens,
+    record,
+    registrar::Registrar,
+};
+use crate::{
+    engine::Engine,
+    store::Records,
+    sys::{Clock, Entropy},
+};
+
+/// How many topics are read at a time when the broker is opened.
+const LOAD_AT_ONCE: usize = 1_000;
+
+/// The broker. A cheap handle.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    pub(super) directory: Directory,
+    pub(super) registrar: Registrar,
+    pub(super) engine: Engine,
+    pub(super) clock: Clock,
+    pub(super) entropy: Entropy,
+    pub(super) tokens: Arc<PageTokens>,
+}
+
+impl Broker {
+    /// Loads all topics, and takes up the deletions that were interrupted. Needs a Tokio runtime.
+    pub async fn open(
+        records: Records,
+        engine: Engine,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> Result<Broker, OpenBrokerError> {
+        let tokens = Arc::new(PageTokens::open(&records, &entropy).await?);
+        let directory = Directory::default();
+        let mut interrupted = Vec::new();
+        let mut after = None;
+        loop {
+            let found = records.scan(record::TOPIC_PREFIX, after, LOAD_AT_ONCE).await?;
+            for (key, stored) in &found {
+                let topic = record::decode(key, &stored.value)?;
+                let entry = Arc::new(TopicEntry::new(topic, stored.revision));
+                if entry.availability() == Availability::Deleting {
+                    interrupted.push(entry.clone());
+                }
+                directory.insert(entry);
+            }
+            after = found.last().map(|(key, _)| key.clone());
+            if found.len() < LOAD_AT_ONCE {
+                break;
+            }
+        }
+        let registrar = Registrar::start(records, engine.clone(), clock.clone(), directory.clone(), interrupted);
+        Ok(Broker { directory, registrar, engine, clock, entropy, tokens })
+    }
+
+    /// The topics that there are, as open streams look them up.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Waits for the changes that were asked for, deletions included; topics cannot be changed afterwards.
+    pub async fn close(&self) {
+        self.registrar.close().await;
+    }
+}
