@@ -1,1 +1,30 @@
-//! To be described.
+//! The asynchronous Rust SDK: signing in, the unary calls, publishing and subscribing.
+//!
+//! Invariants: a secret or a token goes to the authentication service and the server of its [`Endpoint`] alone, and is
+//! never logged. What may have been stored is never sent again silently: when a publish stream breaks, events whose acks
+//! had not come are reported as unacknowledged. A [`Subscriber`] that had to connect again goes on exactly behind the
+//! last event that it gave out. Events travel in batches: no channel message, lock or wake-up is paid per event.
+//!
+//! What it does not do: read configuration, keep secrets, print anything.
+
+mod admin;
+mod backoff;
+mod connection;
+mod endpoint;
+mod error;
+mod event;
+mod frames;
+mod ledger;
+mod outbox;
+mod publisher;
+mod session;
+mod subscriber;
+
+pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
+pub use connection::Client;
+pub use endpoint::{Address, Endpoint, ParseAddressError};
+pub use error::{ClientError, Code};
+pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
+pub use publisher::{Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
+pub use session::{Claims, Credentials};
+pub use subscriber::{Delivery, Subscriber, SubscriberOptions};

@@ -1,0 +1,360 @@
+//! Publishing: many events in flight on one stream, acks matched to them, and an honest account when the stream breaks.
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
+use tonic::Status;
+
+use super::{
+    Client, ClientError, Draft,
+    backoff::Backoff,
+    frames::{self, FrameReader, Read},
+    ledger::{Entry, Ledger, Reply},
+    outbox::{Chunk, Outbox},
+};
+use crate::{
+    api::ensign::{OpenStream, PublisherReply, PublisherRequest, publisher_reply, publisher_request},
+    model::{NackCode, TopicId, Ulid, limits::EVENT_BYTES_MAX},
+    sys,
+};
+
+pub use super::ledger::{Outcome, Progress, Refusal, Unacknowledged};
+
+const PATH: &str = "/ensign.v1beta1.Ensign/Publish";
+
+/// How many bytes are put into one chunk of the stream; one event alone may be larger.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How a publisher behaves.
+#[derive(Debug, Clone)]
+pub struct PublisherOptions {
+    /// The names or ids of the topics that are published to; empty for all of the project.
+    pub topics: Vec<String>,
+    /// How many bytes of events may be sent and not yet acked. Sending waits at this bound.
+    pub inflight_bytes_max: usize,
+    /// For how long to try to connect again after the stream broke.
+    pub retry_for: Duration,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> PublisherOptions {
+        PublisherOptions {
+            topics: Vec::new(),
+            inflight_bytes_max: 16 * 1024 * 1024,
+            retry_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// An open publish stream. A task of its own reads the acks and connects again when the stream breaks; it ends with
+/// the publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    topics: BTreeMap<String, TopicId>,
+    shared: Arc<Shared>,
+    driver: JoinHandle<()>,
+    inflight_bytes_max: usize,
+    /// The first eight bytes of this publisher's local ids; the rest is the event's number.
+    prefix: [u8; 8],
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    outbox: Outbox,
+    /// Locked once for a batch of events or of acks, never across an await.
+    ledger: Mutex<Ledger>,
+    window: Semaphore,
+    changed: Notify,
+}
+
+impl Shared {
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn release(&self, bytes: usize) {
+        self.window.add_permits(bytes);
+        self.changed.notify_waiters();
+    }
+
+    fn fail(&self, error: ClientError) {
+        self.ledger().failure.get_or_insert(error);
+        self.window.close();
+        self.changed.notify_waiters();
+    }
+}
+
+impl Publisher {
+    /// Opens a stream. The server must answer that it is ready before this returns.
+    pub async fn open(client: &Client, options: PublisherOptions) -> Result<Publisher, ClientError> {
+        let shared = Arc::new(Shared {
+            outbox: Outbox::default(),
+            ledger: Mutex::default(),
+            window: Semaphore::new(options.inflight_bytes_max),
+            changed: Notify::new(),
+        });
+        let identifier = sys::new_ulid(&client.clock, &client.entropy);
+        let retry_for = Some(options.retry_for);
+        let mut driver = Driver {
+            backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), retry_for),
+            client: client.clone(),
+            shared: shared.clone(),
+            opening: opening(identifier, options.topics),
+        };
+        let (reader, topics) = driver.connect().await?;
+        let driver = tokio::spawn(async move { driver.run(reader).await });
+        let prefix = identifier.as_bytes()[..8].try_into().expect("an identifier has sixteen bytes");
+        let inflight_bytes_max = options.inflight_bytes_max;
+        Ok(Publisher { topics, shared, driver, inflight_bytes_max, prefix, next: 0 })
+    }
+
+    /// The topics that the stream may publish to, by name.
+    pub fn topics(&self) -> &BTreeMap<String, TopicId> {
+        &self.topics
+    }
+
+    /// Sends events to a topic, in order. Returns when all are handed to the transport, not when they are acked; waits
+    /// while too much is in flight. An event above the size limit is refused here and not sent.
+    ///
+    /// # Errors
+    ///
+    /// What ended the publisher: the stream broke and could not be opened again, or the server ended it.
+    pub async fn send(&mut self, topic: TopicId, drafts: &[Draft]) -> Result<(), ClientError> {
+        let mut buffer = BytesMut::new();
+        let mut entries = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let event_bytes = draft.event_bytes();
+            if event_bytes > EVENT_BYTES_MAX {
+                let message = format!("the event has {event_bytes} bytes, and {EVENT_BYTES_MAX} is the limit");
+                let refusal = Refusal { tag: draft.tag, code: NackCode::MaxEventSizeExceeded, message };
+                self.shared.ledger().refuse(refusal);
+                continue;
+            }
+            if !buffer.is_empty() && buffer.len() + event_bytes > CHUNK_BYTES {
+                self.push(buffer.split().freeze(), std::mem::take(&mut entries)).await?;
+            }
+            draft.put(&topic, &self.local_id(), &mut buffer);
+            self.next += 1;
+            let bytes = u32::try_from(event_bytes).expect("below the limit");
+            entries.push(Entry::new(bytes, draft.tag));
+        }
+        if entries.is_empty() { Ok(()) } else { self.push(buffer.freeze(), entries).await }
+    }
+
+    fn local_id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&self.prefix);
+        id[8..].copy_from_slice(&self.next.to_be_bytes());
+        id
+    }
+
+    async fn push(&self, bytes: Bytes, entries: Vec<Entry>) -> Result<(), ClientError> {
+        let weight: usize = entries.iter().map(Entry::weight).sum();
+        // One event may be heavier than the whole window; it then waits until nothing else is in flight.
+        let permits = weight.min(self.inflight_bytes_max);
+        let permits = u32::try_from(permits).expect("the window is far smaller");
+        match self.shared.window.acquire_many(permits).await {
+            Ok(permit) => permit.forget(),
+            Err(_) => return Err(self.failure()),
+        }
+        let excess = weight - usize::try_from(permits).expect("it came from one");
+        self.shared.ledger().sent(entries, excess);
+        self.shared.outbox.push(Chunk { bytes, end: self.next });
+        Ok(())
+    }
+
+    fn failure(&self) -> ClientError {
+        self.shared.ledger().failure.clone().expect("the window is closed after the failure is known")
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        self.shared.ledger().progress()
+    }
+
+    /// Waits until every event that was sent is acked, refused or known to be unacknowledged.
+    ///
+    /// # Errors
+    ///
+    /// As [`Publisher::send`].
+    pub async fn flush(&self) -> Result<(), ClientError> {
+        loop {
+            let changed = self.shared.changed.notified();
+            {
+                let ledger = self.shared.ledger();
+                if ledger.is_settled() {
+                    return Ok(());
+                }
+                if let Some(error) = &ledger.failure {
+                    return Err(error.clone());
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits for all acks, ends the stream in good order, and gives the account of it.
+    pub async fn close(mut self) -> Outcome {
+        let flushed = self.flush().await;
+        self.shared.outbox.finish();
+        if flushed.is_ok() {
+            // The driver ends when the server has ended the stream, or when that can't be found out any more.
+            drop((&mut self.driver).await);
+        }
+        self.shared.ledger().outcome()
+    }
+
+    /// Ends at once; what was sent and is not acked yet counts as unacknowledged.
+    pub fn abort(self) -> Outcome {
+        self.driver.abort();
+        self.shared.ledger().outcome()
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// The framed first message of a stream.
+fn opening(client_id: Ulid, topics: Vec<String>) -> Bytes {
+    let open = OpenStream { client_id: client_id.to_string(), topics };
+    frames::frame(&PublisherRequest { embed: Some(publisher_request::Embed::OpenStream(open)) })
+}
+
+/// The number of the event that a local id was made for.
+fn number_of(local_id: &[u8]) -> Option<u64> {
+    let bytes: &[u8; 16] = local_id.try_into().ok()?;
+    Some(u64::from_be_bytes(bytes[8..].try_into().expect("eight of sixteen bytes")))
+}
+
+/// The task behind a publisher.
+struct Driver {
+    client: Client,
+    shared: Arc<Shared>,
+    opening: Bytes,
+    backoff: Backoff,
+}
+
+impl Driver {
+    async fn run(mut self, mut reader: FrameReader) {
+        let mut messages = Vec::new();
+        loop {
+            messages.clear();
+            let error = match reader.read(&mut messages).await {
+                Ok(Read::Messages) => match self.settle(&messages) {
+                    Ok(()) => continue,
+                    Err(error) => return self.shared.fail(error),
+                },
+                Ok(Read::Ended) => {
+                    let reason = "the server ended the stream".to_owned();
+                    let address = self.client.endpoint().address().to_string();
+                    ClientError::Unreachable { address, reason }
+                }
+                Err(status) => ClientError::from_status(self.client.endpoint(), &status),
+            };
+            match self.reconnect(error).await {
+                ControlFlow::Continue(next) => reader = next,
+                ControlFlow::Break(()) => return,
+            }
+        }
+    }
+
+    /// Writes replies into the ledger, all that came together at once.
+    fn settle(&self, messages: &[Bytes]) -> Result<(), ClientError> {
+        let mut replies = Vec::with_capacity(messages.len());
+        let unknown = || self.client.protocol_error("it acked an event that was not sent");
+        for message in messages {
+            let reply = PublisherReply::decode(message.clone())
+                .map_err(|_| self.client.protocol_error("a publish reply that can't be decoded"))?;
+            match reply.embed {
+                Some(publisher_reply::Embed::Ack(ack)) => {
+                    replies.push((number_of(&ack.id).ok_or_else(unknown)?, Reply::Ack));
+                }
+                Some(publisher_reply::Embed::Nack(nack)) => {
+                    let code = NackCode::from_number(nack.code);
+                    let message = if nack.error.is_empty() { code.text().to_owned() } else { nack.error };
+                    replies.push((number_of(&nack.id).ok_or_else(unknown)?, Reply::Nack(code, message)));
+                }
+                // The counts in it are of the server's side; ours are in the ledger.
+                Some(publisher_reply::Embed::CloseStream(_)) => {}
+                Some(publisher_reply::Embed::Ready(_)) | None => {
+                    return Err(self.client.protocol_error("an unexpected publish reply"));
+                }
+            }
+        }
+        let released = self.shared.ledger().settle(replies).ok_or_else(unknown)?;
+        self.shared.release(released);
+        Ok(())
+    }
+
+    /// Accounts for a stream that ended, and opens the next one if there is anything left to do.
+    async fn reconnect(&mut self, error: ClientError) -> ControlFlow<(), FrameReader> {
+        let (taken, finished) = self.shared.outbox.abandon();
+        let released = self.shared.ledger().abandon(taken);
+        self.shared.release(released);
+        if finished && self.shared.ledger().is_settled() {
+            return ControlFlow::Break(());
+        }
+        if !error.is_retryable() {
+            self.shared.fail(error);
+            return ControlFlow::Break(());
+        }
+        tracing::warn!(%error, "the publish stream broke");
+        self.shared.ledger().interrupted(error.to_string());
+        let mut last = error;
+        self.backoff.reset();
+        while self.backoff.wait().await {
+            if self.shared.outbox.is_finished() && self.shared.ledger().is_settled() {
+                return ControlFlow::Break(());
+            }
+            match self.connect().await {
+                Ok((reader, _)) => return ControlFlow::Continue(reader),
+                Err(error) if error.is_retryable() => last = error,
+                Err(error) => {
+                    last = error;
+                    break;
+                }
+            }
+        }
+        self.shared.fail(last);
+        ControlFlow::Break(())
+    }
+
+    /// Opens a stream and waits until the server is ready; only then are events given to it.
+    async fn connect(&mut self) -> Result<(FrameReader, BTreeMap<String, TopicId>), ClientError> {
+        let once = async |token: Arc<super::session::Token>| {
+            let body = tonic::body::Body::new(self.shared.outbox.body(self.opening.clone()));
+            let mut reader = frames::open(self.client.channel(), PATH, &token, body).await?;
+            let mut messages = Vec::new();
+            match reader.read(&mut messages).await? {
+                Read::Messages => Ok((reader, messages)),
+                Read::Ended => Err(Status::unavailable("the server ended the stream before it was ready")),
+            }
+        };
+        let (reader, messages) = self.client.with_token(once).await?;
+        let [first] = messages.as_slice() else {
+            return Err(self.client.protocol_error("replies before any event was sent"));
+        };
+        let reply = PublisherReply::decode(first.clone()).ok().and_then(|reply| reply.embed);
+        let Some(publisher_reply::Embed::Ready(ready)) = reply else {
+            return Err(self.client.protocol_error("a publish stream that does not start with ready"));
+        };
+        self.shared.outbox.release();
+        let topics = ready.topics.into_iter();
+        let topics = topics.filter_map(|(name, id)| Some((name, TopicId(Ulid::from_slice(&id).ok()?)))).collect();
+        Ok((reader, topics))
+    }
+}

@@ -1,0 +1,271 @@
+//! Subscribing: a topic's events from any point on, in order, without a gap or a repetition when the connection breaks.
+
+use std::{mem, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tonic::Status;
+
+use super::{
+    Client, ClientError, Event,
+    backoff::Backoff,
+    frames::{self, FrameReader, Read},
+    outbox::Outbox,
+    session::Token,
+};
+use crate::{
+    api::ensign::{Query, SubscribeReply, SubscribeRequest, Subscription, subscribe_reply, subscribe_request},
+    model::{Position, Time},
+    sys,
+};
+
+const PATH: &str = "/ensign.v1beta1.Ensign/Subscribe";
+
+/// What to read, and how to behave.
+#[derive(Debug, Clone)]
+pub struct SubscriberOptions {
+    /// The name of the topic.
+    pub topic: String,
+    pub from: Position,
+    /// Where to stop, before the event at this place; without it, the subscriber waits for what comes.
+    pub until: Option<Position>,
+    /// For how long to try to connect again after the connection broke; without it, for ever.
+    pub retry_for: Option<Duration>,
+}
+
+/// What a subscriber has to say.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The next events, in order; never none.
+    Events(Vec<Event>),
+    /// The connection broke. The next call connects again and goes on behind the last event.
+    Interrupted { reason: String },
+    /// The place where to stop has been reached.
+    Ended,
+}
+
+/// An open subscription to one topic.
+#[derive(Debug)]
+pub struct Subscriber {
+    client: Client,
+    topic: String,
+    start: Start,
+    stop: Stop,
+    /// Keeps the request open: a half-closed subscription ends.
+    outbox: Outbox,
+    reader: Option<FrameReader>,
+    messages: Vec<Bytes>,
+    backoff: Backoff,
+    ended: bool,
+}
+
+/// Where the next connection starts reading.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// With what is committed from now on.
+    Now,
+    /// Behind this many events.
+    Behind(u64),
+    Event(crate::model::Rlid),
+    /// With what was committed at this time or later.
+    Time(Time),
+}
+
+/// Where reading ends.
+#[derive(Debug, Clone, Copy)]
+enum Stop {
+    Never,
+    /// Behind the event with this offset.
+    Behind(u64),
+    Event(crate::model::Rlid),
+    Time(Time),
+}
+
+impl Subscriber {
+    /// Opens a subscription. The server must answer that it is ready before this returns, so that an event published
+    /// afterwards is not missed.
+    pub async fn open(client: &Client, options: SubscriberOptions) -> Result<Subscriber, ClientError> {
+        let now = client.clock.now();
+        let start = match options.from {
+            Position::Start => Start::Behind(0),
+            Position::End => Start::Now,
+            Position::Offset(offset) => Start::Behind(offset.get().saturating_sub(1)),
+            Position::Event(id) => Start::Event(id),
+            Position::Time(time) => Start::Time(time),
+            Position::Ago(nanos) => Start::Time(now.plus_nanos(-nanos)),
+        };
+        let stop = match options.until {
+            None => Stop::Never,
+            Some(Position::Start) => Stop::Behind(0),
+            Some(Position::End) => Stop::Time(now),
+            Some(Position::Offset(offset)) => Stop::Behind(offset.get().saturating_sub(1)),
+            Some(Position::Event(id)) => Stop::Event(id),
+            Some(Position::Time(time)) => Stop::Time(time),
+            Some(Position::Ago(nanos)) => Stop::Time(now.plus_nanos(-nanos)),
+        };
+        let mut subscriber = Subscriber {
+            client: client.clone(),
+            topic: options.topic,
+            start,
+            stop,
+            outbox: Outbox::default(),
+            reader: None,
+            messages: Vec::new(),
+            backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), options.retry_for),
+            ended: false,
+        };
+        subscriber.connect().await?;
+        subscriber.ended = subscriber.is_behind_stop();
+        Ok(subscriber)
+    }
+
+    /// The name of the topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Waits for what comes next. Nothing is lost when the future is dropped and the method called again.
+    ///
+    /// # Errors
+    ///
+    /// When the subscription can't go on: it was refused, or the connection could not be made again in time.
+    pub async fn next(&mut self) -> Result<Delivery, ClientError> {
+        loop {
+            if self.ended {
+                return Ok(Delivery::Ended);
+            }
+            if !self.messages.is_empty() {
+                let messages = mem::take(&mut self.messages);
+                let events = self.events(messages)?;
+                if !events.is_empty() {
+                    return Ok(Delivery::Events(events));
+                }
+                continue;
+            }
+            let Some(reader) = self.reader.as_mut() else {
+                self.reconnect().await?;
+                continue;
+            };
+            let error = match reader.read(&mut self.messages).await {
+                Ok(Read::Messages) => continue,
+                Ok(Read::Ended) if !matches!(self.stop, Stop::Never) => {
+                    self.ended = true;
+                    continue;
+                }
+                Ok(Read::Ended) => ClientError::Unreachable {
+                    address: self.client.endpoint().address().to_string(),
+                    reason: "the server ended the stream".to_owned(),
+                },
+                Err(status) => ClientError::from_status(self.client.endpoint(), &status),
+            };
+            self.reader = None;
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            tracing::warn!(%error, topic = self.topic, "the subscription broke");
+            self.backoff.reset();
+            return Ok(Delivery::Interrupted { reason: error.to_string() });
+        }
+    }
+
+    async fn reconnect(&mut self) -> Result<(), ClientError> {
+        let mut last = None;
+        while self.backoff.wait().await {
+            match self.connect().await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.is_retryable() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| self.client.protocol_error("the connection could not be made again")))
+    }
+
+    /// Decodes what came, remembers how far it goes, and leaves out what lies behind the place where to stop.
+    fn events(&mut self, messages: Vec<Bytes>) -> Result<Vec<Event>, ClientError> {
+        let mut events = Vec::with_capacity(messages.len());
+        for message in messages {
+            let reply = SubscribeReply::decode(message)
+                .map_err(|_| self.client.protocol_error("a subscribe reply that can't be decoded"))?;
+            let wrapper = match reply.embed {
+                Some(subscribe_reply::Embed::Event(wrapper)) => wrapper,
+                // The server drains; the end of the stream follows and says how.
+                Some(subscribe_reply::Embed::CloseStream(_)) => continue,
+                Some(subscribe_reply::Embed::Ready(_)) | None => {
+                    return Err(self.client.protocol_error("an unexpected subscribe reply"));
+                }
+            };
+            let event = Event::from_wire(wrapper).map_err(|what| self.client.protocol_error(what))?;
+            if matches!(self.start, Start::Behind(seen) if event.offset.get() <= seen && event.offset.get() > 0) {
+                continue;
+            }
+            if self.is_behind_stop() {
+                break;
+            }
+            if event.offset.get() > 0 {
+                self.start = Start::Behind(event.offset.get());
+            }
+            events.push(event);
+        }
+        self.ended |= self.is_behind_stop();
+        Ok(events)
+    }
+
+    /// Whether nothing that is wanted can come any more.
+    fn is_behind_stop(&self) -> bool {
+        matches!((self.start, self.stop), (Start::Behind(seen), Stop::Behind(last)) if seen >= last)
+            || matches!(self.stop, Stop::Behind(0))
+    }
+
+    /// Where to read from, in the words that the server understands; none for what comes from now on.
+    fn query(&self) -> Option<String> {
+        let from = match self.start {
+            Start::Now => None,
+            Start::Behind(count) => Some(format!("OFFSET {count}")),
+            Start::Event(id) => Some(format!("OFFSET '{id}'")),
+            // What lies behind the time before is what was committed at this time or later.
+            Start::Time(time) => Some(format!("AFTER '{}'", time.plus_nanos(-1))),
+        };
+        let until = match self.stop {
+            Stop::Never | Stop::Behind(_) => None,
+            Stop::Event(id) => Some(format!("BEFORE '{id}'")),
+            Stop::Time(time) => Some(format!("BEFORE '{time}'")),
+        };
+        let clauses: Vec<String> = from.into_iter().chain(until).collect();
+        let topic = &self.topic;
+        (!clauses.is_empty()).then(|| format!("SELECT * FROM {topic} {}", clauses.join(" ")))
+    }
+
+    /// Opens a stream and waits until the server is ready.
+    async fn connect(&mut self) -> Result<(), ClientError> {
+        let subscription = Subscription {
+            client_id: sys::new_ulid(&self.client.clock, &self.client.entropy).to_string(),
+            topics: vec![self.topic.clone()],
+            query: self.query().map(|query| Query { query, ..Query::default() }),
+            group: None,
+        };
+        let embed = subscribe_request::Embed::Subscription(subscription);
+        let opening = frames::frame(&SubscribeRequest { embed: Some(embed) });
+        let once = async |token: Arc<Token>| {
+            let body = tonic::body::Body::new(self.outbox.body(opening.clone()));
+            let mut reader = frames::open(self.client.channel(), PATH, &token, body).await?;
+            let mut messages = Vec::new();
+            match reader.read(&mut messages).await? {
+                Read::Messages => Ok((reader, messages)),
+                Read::Ended => Err(Status::unavailable("the server ended the stream before it was ready")),
+            }
+        };
+        let (reader, mut messages) = self.client.with_token(once).await?;
+        let first = messages.remove(0);
+        let reply = SubscribeReply::decode(first).ok().and_then(|reply| reply.embed);
+        if !matches!(reply, Some(subscribe_reply::Embed::Ready(_))) {
+            return Err(self.client.protocol_error("a subscription that does not start with ready"));
+        }
+        if matches!(self.start, Start::Now) {
+            // Should the connection break before the first event, the next one has to start here and not then.
+            self.start = Start::Time(self.client.clock.now());
+        }
+        self.messages = messages;
+        self.reader = Some(reader);
+        Ok(())
+    }
+}
