@@ -1,10 +1,34 @@
-//! The wire: messages and service of the Ensign API as generated from `proto/`, and what turns them into the nouns of
-//! `model` and back.
+//! The wire: messages and service of the Ensign API as generated from `proto/`, what turns them into the nouns of `model`
+//! and back, and the path of an event in and out.
 //!
-//! This is the only place that knows both sides. Nothing here is async, and nothing decides anything: what a message
-//! means is the server's business.
+//! An event is not decoded into a message on its way. What a publisher sends is cut out of gRPC's frames
+//! ([`FrameReader`]), looked at ([`parse_publisher_request`], [`inspect_event`]) and stored as a *record*
+//! ([`IncomingEvent::write_record`]); what a subscriber gets is the record with an [`Envelope`] behind it
+//! ([`write_subscribe_reply`]). Nothing is allocated per event.
+//!
+//! This is the only place that knows both the wire and the model. Nothing here is async, and nothing decides anything: what
+//! a message means is the server's business.
 
+mod codec;
+mod convert;
+mod event;
+mod frame;
 mod generated;
+mod protobuf;
+mod record;
+mod reply;
+mod topic;
+
+pub use codec::RawCodec;
+pub use event::{EventError, EventFacts, inspect_event, schema};
+pub use frame::{FRAME_HEAD_BYTES, Frame, FrameError, FrameReader};
+pub use protobuf::WireError;
+pub use record::{IncomingEvent, PublisherMessage, parse_publisher_request};
+pub use reply::{
+    Envelope, encode_publisher, wrapper_bytes, write_acks, write_message, write_nack, write_subscribe_reply,
+    write_wrapper_frame,
+};
+pub use topic::{UnknownPolicy, encode_topic, encode_topics_page, split_topic};
 
 /// Package `ensign.v1beta1`: the service with its client and server, and every message of it.
 pub use generated::ensign::v1beta1 as ensign;
@@ -15,3 +39,6 @@ pub use generated::region::v1beta1 as region;
 
 /// The descriptors of all of these files and of what they import, as an encoded `FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptors");
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! The way of an event in: from a publisher's message to the record that is stored, without decoding what is in it.
+//!
+//! A *record* is what is stored of an `EventWrapper`: its fields as they came and in the order they came, without those
+//! that the broker sets or strips. `event`, `region`, `key`, `shard`, `encryption`, `compression` and everything that this
+//! version does not know are kept; `id`, `topic_id`, `offset`, `epoch`, `publisher`, `is_duplicate`, `duplicate_id`,
+//! `committed` and `local_id` are not. Since concatenated fields are one message, a record followed by the fields that the
+//! broker sets is the wrapper that a subscriber gets. In a block a record stands behind its length, a varint.
+
+use std::{borrow::Cow, ops::Range};
+
+use prost::Message;
+
+use super::{
+    ensign::{Compression, Encryption, OpenStream, Publisher, PublisherRequest, publisher_request::Embed},
+    protobuf::{FieldReader, WireError, put_varint, take_varint},
+};
+
+/// Field `event` of a `PublisherRequest`, as a key.
+const REQUEST_EVENT: u8 = 0x0a;
+
+/// What a publisher sent.
+#[derive(Debug)]
+pub enum PublisherMessage<'a> {
+    Open(OpenStream),
+    Event(IncomingEvent<'a>),
+    /// Neither of them.
+    Empty,
+}
+
+/// An event that a publisher sent. Its parts are slices of the message.
+#[derive(Debug, Clone)]
+pub struct IncomingEvent<'a> {
+    wrapper: Cow<'a, [u8]>,
+    topic_id: Range<usize>,
+    local_id: Range<usize>,
+    event: Range<usize>,
+    /// From the first to the last field that is kept.
+    kept: Range<usize>,
+    /// How much of that is kept.
+    record_bytes: usize,
+}
+
+/// Reads an encoded `PublisherRequest`. Of several members of its oneof the last one counts, and of one that occurs several
+/// times the parts are merged, as protobuf has it.
+///
+/// # Errors
+///
+/// When the message is not a valid one; the same messages are refused that a decoder of the whole message refuses.
+pub fn parse_publisher_request(message: &[u8]) -> Result<PublisherMessage<'_>, WireError> {
+    if let Some(wrapper) = sole_event(message) {
+        return IncomingEvent::parse(Cow::Borrowed(wrapper)).map(PublisherMessage::Event);
+    }
+    let request = PublisherRequest::decode(message).map_err(WireError::Undecodable)?;
+    match request.embed {
+        None => Ok(PublisherMessage::Empty),
+        Some(Embed::OpenStream(open)) => Ok(PublisherMessage::Open(open)),
+        Some(Embed::Event(_)) => IncomingEvent::parse(Cow::Owned(merged_event(message)?)).map(PublisherMessage::Event),
+    }
+}
+
+/// The event of a request that holds nothing else, which is how every encoder writes it.
+#[inline]
+fn sole_event(message: &[u8]) -> Option<&[u8]> {
+    let (&REQUEST_EVENT, rest) = message.split_first()? else { return None };
+    let (length, length_bytes) = take_varint(rest).ok()?;
+    let wrapper = &rest[length_bytes..];
+    (wrapper.len() as u64 == length).then_some(wrapper)
+}
+
+/// The event of a request that holds it in several parts or among other fields.
+fn merged_event(message: &[u8]) -> Result<Vec<u8>, WireError> {
+    let mut wrapper = Vec::new();
+    for field in FieldReader::new(message) {
+        let field = field?;
+        match field.number {
+            1 => wrapper.extend_from_slice(field.delimited()?),
+            2 => wrapper.clear(),
+            _ => {}
+        }
+    }
+    Ok(wrapper)
+}
+
+impl<'a> IncomingEvent<'a> {
+    /// Reads an encoded `EventWrapper`.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a valid one.
+    fn parse(wrapper: Cow<'a, [u8]>) -> Result<IncomingEvent<'a>, WireError> {
+        let (mut topic_id, mut local_id, mut event) = (0..0, 0..0, 0..0);
+        let mut kept = 0..0;
+        let mut record_bytes = 0;
+        for field in FieldReader::nested(&wrapper, 1) {
+            let field = field?;
+            match field.number {
+                2 => topic_id = content(&field.place, field.delimited()?),
+                9 => event = content(&field.place, field.delimited()?),
+                16 => local_id = content(&field.place, field.delimited()?),
+                1 | 7 | 13 => field.delimited().map(|_| ())?,
+                3 | 4 | 5 | 8 | 12 => field.varint().map(|_| ())?,
+                6 => check::<Publisher>(6, field.delimited()?)?,
+                10 => check::<Encryption>(10, field.delimited()?)?,
+                11 => check::<Compression>(11, field.delimited()?)?,
+                15 => check::<prost_types::Timestamp>(15, field.delimited()?)?,
+                _ => {}
+            }
+            if is_kept(field.number) {
+                if record_bytes == 0 {
+                    kept.start = field.place.start;
+                }
+                kept.end = field.place.end;
+                record_bytes += field.place.len();
+            }
+        }
+        Ok(IncomingEvent { wrapper, topic_id, local_id, event, kept, record_bytes })
+    }
+
+    /// The topic, as the publisher named it.
+    pub fn topic_id(&self) -> &[u8] {
+        &self.wrapper[self.topic_id.clone()]
+    }
+
+    /// The publisher's own name for the event.
+    pub fn local_id(&self) -> &[u8] {
+        &self.wrapper[self.local_id.clone()]
+    }
+
+    /// The encoded `Event`; empty when there is none.
+    pub fn event(&self) -> &[u8] {
+        &self.wrapper[self.event.clone()]
+    }
+
+    /// The length of the record.
+    pub fn record_bytes(&self) -> usize {
+        self.record_bytes
+    }
+
+    /// Appends the record behind its length, and returns the record's length.
+    #[inline]
+    pub fn write_record(&self, out: &mut Vec<u8>) -> usize {
+        put_varint(out, self.record_bytes as u64);
+        if self.kept.len() == self.record_bytes {
+            out.extend_from_slice(&self.wrapper[self.kept.clone()]);
+        } else {
+            for field in FieldReader::nested(&self.wrapper, 1).flatten().filter(|field| is_kept(field.number)) {
+                out.extend_from_slice(&self.wrapper[field.place]);
+            }
+        }
+        self.record_bytes
+    }
+}
+
+/// Whether a field of a wrapper belongs to the record.
+const fn is_kept(number: u32) -> bool {
+    !matches!(number, 1 | 2 | 3 | 4 | 6 | 12 | 13 | 15 | 16)
+}
+
+/// Where the content of a field lies that ends at the field's end.
+fn content(place: &Range<usize>, bytes: &[u8]) -> Range<usize> {
+    place.end - bytes.len()..place.end
+}
+
+/// Makes sure that a nested message, which hardly any publisher sends, is one.
+fn check<M: Message + Default>(number: u32, bytes: &[u8]) -> Result<(), WireError> {
+    M::decode(bytes).map(|_| ()).map_err(|source| WireError::InvalidField { number, source })
+}

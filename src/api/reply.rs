@@ -1,0 +1,199 @@
+//! The way of an event out: whole gRPC frames, written from records and envelopes without decoding or allocating.
+
+use prost::Message;
+
+use super::{
+    ensign::{Nack, Publisher, PublisherReply, publisher_reply::Embed},
+    frame::{FRAME_HEAD_BYTES, put_frame_head},
+    protobuf::{delimited_bytes, put_delimited, put_varint, varint_bytes},
+};
+use crate::model::{NackCode, Offset, Rlid, Time, TopicId, limits};
+
+/// Keys of the fields of an `EventWrapper` that the broker sets, and of the replies around it.
+const ID: u8 = 0x0a;
+const TOPIC_ID: u8 = 0x12;
+const OFFSET: u8 = 0x18;
+const EPOCH: u8 = 0x20;
+const PUBLISHER: u8 = 0x32;
+const COMMITTED: u8 = 0x7a;
+const REPLY_EVENT: u8 = 0x0a;
+const REPLY_ACK: u8 = 0x0a;
+const ACK_ID: u8 = 0x0a;
+const ACK_COMMITTED: u8 = 0x12;
+
+const ID_BYTES: usize = 2 + 10;
+const TOPIC_ID_BYTES: usize = 2 + 16;
+
+/// What the broker says about an event: the fields of its wrapper that are not in its record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    pub id: Rlid,
+    pub topic: TopicId,
+    pub offset: Offset,
+    pub epoch: u64,
+    pub committed: Time,
+    /// An encoded `Publisher`, see [`encode_publisher`].
+    pub publisher: &'a [u8],
+}
+
+/// How much of the envelope is delivered, and how long the wrapper is with it.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// How many of the fields that a reader can do without are left out, in this order: publisher, epoch, commit time,
+    /// offset.
+    left_out: usize,
+    bytes: usize,
+}
+
+impl Envelope<'_> {
+    /// Everything is delivered unless that makes the message too long for a published SDK, though the event came in one
+    /// that isn't: then as little is left out as is enough.
+    #[inline]
+    fn extent(&self, record_bytes: usize) -> Extent {
+        let optional = [
+            if self.publisher.is_empty() { 0 } else { 1 + delimited_bytes(self.publisher.len()) },
+            1 + varint_bytes(self.epoch),
+            1 + delimited_bytes(timestamp_bytes(self.committed)),
+            1 + varint_bytes(self.offset.get()),
+        ];
+        let least = record_bytes + ID_BYTES + TOPIC_ID_BYTES;
+        let mut extent = Extent { left_out: 0, bytes: least + optional.iter().sum::<usize>() };
+        if !is_too_long(least) {
+            while is_too_long(extent.bytes) {
+                extent.bytes -= optional[extent.left_out];
+                extent.left_out += 1;
+            }
+        }
+        extent
+    }
+}
+
+/// Whether a published SDK refuses the reply around a wrapper of this length.
+#[inline]
+fn is_too_long(wrapper_bytes: usize) -> bool {
+    reply_bytes(wrapper_bytes) > limits::SDK_MESSAGE_BYTES_MAX
+}
+
+/// The length of a `SubscribeReply` around a wrapper of this length.
+#[inline]
+fn reply_bytes(wrapper_bytes: usize) -> usize {
+    1 + delimited_bytes(wrapper_bytes)
+}
+
+/// The length of an event's wrapper as it is delivered, which is what statistics count.
+pub fn wrapper_bytes(record_bytes: usize, envelope: &Envelope<'_>) -> usize {
+    envelope.extent(record_bytes).bytes
+}
+
+/// Appends the frame of a `SubscribeReply` with an event.
+#[inline]
+pub fn write_subscribe_reply(out: &mut Vec<u8>, record: &[u8], envelope: &Envelope<'_>) {
+    let extent = envelope.extent(record.len());
+    let message_bytes = reply_bytes(extent.bytes);
+    out.reserve(FRAME_HEAD_BYTES + message_bytes);
+    put_frame_head(out, message_bytes);
+    out.push(REPLY_EVENT);
+    put_varint(out, extent.bytes as u64);
+    write_wrapper(out, record, envelope, extent);
+}
+
+/// Appends the frame of a bare `EventWrapper`, which is what a query answers with.
+#[inline]
+pub fn write_wrapper_frame(out: &mut Vec<u8>, record: &[u8], envelope: &Envelope<'_>) {
+    let extent = envelope.extent(record.len());
+    out.reserve(FRAME_HEAD_BYTES + extent.bytes);
+    put_frame_head(out, extent.bytes);
+    write_wrapper(out, record, envelope, extent);
+}
+
+#[inline]
+fn write_wrapper(out: &mut Vec<u8>, record: &[u8], envelope: &Envelope<'_>, extent: Extent) {
+    out.extend_from_slice(record);
+    put_delimited(out, ID, envelope.id.as_bytes());
+    put_delimited(out, TOPIC_ID, envelope.topic.as_bytes());
+    if extent.left_out < 4 {
+        out.push(OFFSET);
+        put_varint(out, envelope.offset.get());
+    }
+    if extent.left_out < 2 {
+        out.push(EPOCH);
+        put_varint(out, envelope.epoch);
+    }
+    if extent.left_out < 1 && !envelope.publisher.is_empty() {
+        put_delimited(out, PUBLISHER, envelope.publisher);
+    }
+    if extent.left_out < 3 {
+        put_timestamp(out, COMMITTED, envelope.committed);
+    }
+}
+
+/// Appends a frame for each of the events that were committed together: a `PublisherReply` with an ack.
+pub fn write_acks<'a>(out: &mut Vec<u8>, local_ids: impl IntoIterator<Item = &'a [u8]>, committed: Time) {
+    let committed_bytes = 1 + delimited_bytes(timestamp_bytes(committed));
+    for local_id in local_ids {
+        // A field without content is not written.
+        let id_bytes = if local_id.is_empty() { 0 } else { 1 + delimited_bytes(local_id.len()) };
+        let ack_bytes = id_bytes + committed_bytes;
+        put_frame_head(out, 1 + delimited_bytes(ack_bytes));
+        out.push(REPLY_ACK);
+        put_varint(out, ack_bytes as u64);
+        if !local_id.is_empty() {
+            put_delimited(out, ACK_ID, local_id);
+        }
+        put_timestamp(out, ACK_COMMITTED, committed);
+    }
+}
+
+/// Appends the frame of a `PublisherReply` with a nack. Without a text it is the one that belongs to the code.
+pub fn write_nack(out: &mut Vec<u8>, local_id: &[u8], code: NackCode, error: Option<&str>) {
+    let nack = Nack {
+        id: bytes::Bytes::copy_from_slice(local_id),
+        code: code.number(),
+        error: error.unwrap_or(code.text()).to_owned(),
+    };
+    write_message(out, &PublisherReply { embed: Some(Embed::Nack(nack)) });
+}
+
+/// Appends the frame of any message.
+pub fn write_message(out: &mut Vec<u8>, message: &impl Message) {
+    put_frame_head(out, message.encoded_len());
+    message.encode(out).expect("a vector grows as needed");
+}
+
+/// Encodes who published, once for all of a stream's events.
+pub fn encode_publisher(publisher_id: &str, ipaddr: &str, client_id: &str, user_agent: &str) -> Vec<u8> {
+    Publisher {
+        publisher_id: publisher_id.to_owned(),
+        ipaddr: ipaddr.to_owned(),
+        client_id: client_id.to_owned(),
+        user_agent: user_agent.to_owned(),
+    }
+    .encode_to_vec()
+}
+
+/// The two numbers of a timestamp as protobuf encodes them; zero is left out.
+#[inline]
+fn timestamp_parts(time: Time) -> (u64, u64) {
+    let nanos = u64::from(time.subsecond_nanos().unsigned_abs());
+    (time.seconds().cast_unsigned(), nanos)
+}
+
+#[inline]
+fn timestamp_bytes(time: Time) -> usize {
+    let field = |number| if number == 0 { 0 } else { 1 + varint_bytes(number) };
+    let (seconds, nanos) = timestamp_parts(time);
+    field(seconds) + field(nanos)
+}
+
+#[inline]
+fn put_timestamp(out: &mut Vec<u8>, key: u8, time: Time) {
+    out.push(key);
+    put_varint(out, timestamp_bytes(time) as u64);
+    let (seconds, nanos) = timestamp_parts(time);
+    for (key, number) in [(0x08, seconds), (0x10, nanos)] {
+        if number != 0 {
+            out.push(key);
+            put_varint(out, number);
+        }
+    }
+}
