@@ -1,1 +1,6 @@
 //! To be described.
+
+#[cfg_attr(not(test), expect(dead_code, reason = "the server that these belong to is not assembled yet"))]
+mod lifecycle;
+#[cfg_attr(not(test), expect(dead_code, reason = "the server that these belong to is not assembled yet"))]
+mod rest;

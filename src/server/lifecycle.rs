@@ -1,0 +1,57 @@
+//! What the server is doing as a whole, which every surface reports in its own words.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
+
+use crate::sys::Clock;
+
+/// What the server is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    /// Told to serve nothing but its status.
+    Maintenance,
+    /// Told to stop; streams are being ended.
+    Stopping,
+}
+
+/// The server's phase and age. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Lifecycle {
+    phase: Arc<watch::Sender<Phase>>,
+    clock: Clock,
+    started: Duration,
+}
+
+impl Lifecycle {
+    pub(super) fn start(clock: Clock, phase: Phase) -> Lifecycle {
+        Lifecycle { phase: Arc::new(watch::Sender::new(phase)), started: clock.elapsed(), clock }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Goes over to another phase. Stopping is final.
+    pub(super) fn enter(&self, next: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let changes = *phase != next && *phase != Phase::Stopping;
+            if changes {
+                *phase = next;
+            }
+            changes
+        });
+    }
+
+    /// Resolves when the server has been told to stop.
+    pub(super) async fn stopping(&self) {
+        let mut phases = self.phase.subscribe();
+        // The sender lives as long as `self`, so that this ends with the phase alone.
+        phases.wait_for(|phase| *phase == Phase::Stopping).await.ok();
+    }
+
+    pub(super) fn uptime(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.started)
+    }
+}

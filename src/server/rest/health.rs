@@ -1,0 +1,107 @@
+//! Status, probes and metrics.
+
+use std::{fmt::Write, time::Duration};
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode},
+    response::Response,
+};
+use serde_json::json;
+
+use super::{RestState, reply};
+use crate::{model::API_VERSION, server::lifecycle::Phase, telemetry::METRICS_CONTENT_TYPE};
+
+const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
+
+/// `GET /v1/status`.
+pub(super) async fn status(State(state): State<RestState>) -> Response {
+    with_status(&state, StatusCode::OK, "ok")
+}
+
+/// What every route but the probes answers while nothing is served.
+pub(super) fn unavailable(state: &RestState, phase: Phase) -> Option<Response> {
+    let status = match phase {
+        Phase::Serving => return None,
+        Phase::Maintenance => "maintenance",
+        Phase::Stopping => "stopping",
+    };
+    Some(with_status(state, StatusCode::SERVICE_UNAVAILABLE, status))
+}
+
+fn with_status(state: &RestState, code: StatusCode, status: &str) -> Response {
+    let uptime = duration_text(state.lifecycle.uptime());
+    reply::json(code, &json!({"status": status, "uptime": uptime, "version": API_VERSION}))
+}
+
+/// `GET /livez`, `GET /healthz`: the process answers.
+pub(super) async fn live() -> Response {
+    reply::with_type(StatusCode::OK, PLAIN, "ok")
+}
+
+/// `GET /readyz`: whether it makes sense to send work here. Maintenance is not a reason to look for another server.
+pub(super) async fn ready(State(state): State<RestState>) -> Response {
+    if state.lifecycle.phase() == Phase::Stopping {
+        return reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping");
+    }
+    if !(state.healthy)() {
+        return reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "events cannot be stored");
+    }
+    reply::with_type(StatusCode::OK, PLAIN, "ok")
+}
+
+/// `GET /metrics`.
+pub(super) async fn metrics(State(state): State<RestState>) -> Response {
+    let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
+    reply::with_type(StatusCode::OK, content_type, state.metrics.text())
+}
+
+/// A duration as Go writes it, which clients parse: `1h2m3.4s`, `250ms`, `1.5µs`.
+fn duration_text(duration: Duration) -> String {
+    let nanos = duration.as_nanos();
+    let (unit, name) = match nanos {
+        0 => return "0s".to_owned(),
+        1..1_000 => (1, "ns"),
+        1_000..1_000_000 => (1_000, "µs"),
+        1_000_000..1_000_000_000 => (1_000_000, "ms"),
+        _ => (1_000_000_000, "s"),
+    };
+    let seconds = duration.as_secs();
+    let mut text = String::new();
+    let expect = "writing to a string does not fail";
+    if seconds >= 3600 {
+        write!(text, "{}h", seconds / 3600).expect(expect);
+    }
+    if seconds >= 60 {
+        write!(text, "{}m", seconds / 60 % 60).expect(expect);
+    }
+    let rest = nanos % 60_000_000_000;
+    write!(text, "{}", rest / unit).expect(expect);
+    if !rest.is_multiple_of(unit) {
+        let digits = unit.ilog10() as usize;
+        let fraction = format!("{:0digits$}", rest % unit);
+        write!(text, ".{}", fraction.trim_end_matches('0')).expect(expect);
+    }
+    text.push_str(name);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_go_writes_them() {
+        let check = |nanos: u64, expected: &str| assert_eq!(duration_text(Duration::from_nanos(nanos)), expected);
+        check(0, "0s");
+        check(7, "7ns");
+        check(1_500, "1.5µs");
+        check(250_000_000, "250ms");
+        check(250_040_000, "250.04ms");
+        check(1_000_000_000, "1s");
+        check(59_999_999_999, "59.999999999s");
+        check(60_000_000_000, "1m0s");
+        check(3_723_400_000_000, "1h2m3.4s");
+        check(360_000_000_000_000, "100h0m0s");
+    }
+}

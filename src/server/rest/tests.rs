@@ -1,0 +1,332 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
+};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::{DEFAULT_ORIGIN, RestState, router};
+use crate::{
+    identity::{Identity, IdentityOptions, IssuedKey},
+    model::Time,
+    server::lifecycle::{Lifecycle, Phase},
+    store::Store,
+    sys::{Clock, Entropy, ManualClock},
+    telemetry::Metrics,
+};
+
+const JSON: &str = "application/json; charset=utf-8";
+
+struct World {
+    router: Router,
+    lifecycle: Lifecycle,
+    identity: Identity,
+    time: ManualClock,
+    healthy: Arc<AtomicBool>,
+    key: IssuedKey,
+}
+
+struct Reply {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+async fn world() -> World {
+    let time = ManualClock::default();
+    time.set(Time::from_millis(1_795_000_000_500));
+    let clock = Clock::manual(time.clone());
+    let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356");
+    let records = Store::memory().records;
+    let identity = Identity::open(records, clock.clone(), Entropy::real(), options).await.unwrap();
+    let lifecycle = Lifecycle::start(clock, Phase::Serving);
+    let healthy = Arc::new(AtomicBool::new(true));
+    let state = RestState {
+        identity: identity.clone(),
+        metrics: Arc::new(Metrics::new()),
+        lifecycle: lifecycle.clone(),
+        healthy: {
+            let healthy = healthy.clone();
+            Arc::new(move || healthy.load(Ordering::SeqCst))
+        },
+        origins: [DEFAULT_ORIGIN.to_owned()].into(),
+    };
+    let key = identity.ensure_default().await.unwrap().issued.unwrap();
+    World { router: router(state), lifecycle, identity, time, healthy, key }
+}
+
+impl World {
+    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let reply = self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap();
+        let (parts, body) = reply.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Reply { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        self.ask("GET", path, &[], Body::empty()).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Reply {
+        self.ask("POST", path, &[], body.to_string()).await
+    }
+
+    fn credentials(&self) -> Value {
+        json!({"client_id": self.key.key.client_id, "client_secret": self.key.secret.expose_str()})
+    }
+}
+
+impl Reply {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    fn json(&self) -> Value {
+        assert_eq!(self.header("content-type"), Some(JSON));
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    #[track_caller]
+    fn is_error(&self, status: u16, message: &str) {
+        assert_eq!(self.status.as_u16(), status);
+        assert_eq!(self.json(), json!({"success": false, "error": message}));
+    }
+}
+
+#[tokio::test]
+async fn status_and_routes() {
+    let world = world().await;
+    world.time.advance(std::time::Duration::from_millis(90_500));
+    let status = world.get("/v1/status?x=1").await;
+    assert_eq!(status.status, StatusCode::OK);
+    assert_eq!(status.json(), json!({"status": "ok", "uptime": "1m30.5s", "version": "0.12.9"}));
+
+    for (method, path, allow) in [
+        ("PUT", "/v1/status", "GET"),
+        ("HEAD", "/v1/status", "GET"),
+        ("OPTIONS", "/v1/status", "GET"),
+        ("GET", "/v1/authenticate", "POST"),
+        ("POST", "/.well-known/jwks.json", "GET"),
+        ("DELETE", "/metrics", "GET"),
+    ] {
+        let reply = world.ask(method, path, &[], "").await;
+        assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, Some(allow)), "{method} {path}");
+        if method != "HEAD" {
+            reply.is_error(405, "method not allowed");
+        }
+    }
+    for path in ["/", "/nope", "/v1/nope", "/V1/status", "/v1//status", "/v1/nope/", "/v1/authenticate/"] {
+        world.get(path).await.is_error(404, "resource not found");
+    }
+}
+
+#[tokio::test]
+async fn a_slash_too_many_redirects() {
+    let world = world().await;
+    let reply = world.get("/v1/status/?a=1&b=2").await;
+    assert_eq!(reply.status, StatusCode::MOVED_PERMANENTLY);
+    assert_eq!(reply.header("location"), Some("/v1/status?a=1&b=2"));
+    assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"));
+    let page = String::from_utf8(reply.body).unwrap();
+    assert_eq!(page, "<a href=\"/v1/status?a=1&amp;b=2\">Moved Permanently</a>.\n\n");
+
+    let reply = world.post("/v1/authenticate/", &json!({})).await;
+    assert_eq!(reply.status, StatusCode::TEMPORARY_REDIRECT);
+    assert_eq!((reply.header("location"), reply.header("content-type")), (Some("/v1/authenticate"), None));
+    assert!(reply.body.is_empty());
+}
+
+#[tokio::test]
+async fn authenticate_gives_a_pair() {
+    let world = world().await;
+    let first = world.post("/v1/authenticate", &world.credentials()).await;
+    assert_eq!(first.status, StatusCode::OK);
+    let first = first.json();
+    let names: Vec<_> = first.as_object().unwrap().keys().collect();
+    assert_eq!(names, ["access_token", "refresh_token"]);
+    world.identity.verify(first["access_token"].as_str().unwrap()).unwrap();
+
+    let second = world.post("/v1/authenticate", &world.credentials()).await.json();
+    assert_eq!(second["last_login"], json!("2026-11-18T11:06:40.5Z"));
+}
+
+#[tokio::test]
+async fn authenticate_is_lenient_where_clients_need_it() {
+    let world = world().await;
+    let (id, secret) = (&world.key.key.client_id, world.key.secret.expose_str().unwrap());
+    let plain = world.credentials().to_string();
+    let bodies = [
+        plain.clone(),
+        format!("{plain} trailing"),
+        json!({"CLIENT_ID": id, "Client_Secret": secret}).to_string(),
+        json!({"client_id": id, "client_secret": secret, "scope": "x", "nested": {"a": [1]}}).to_string(),
+    ];
+    for body in bodies {
+        assert_eq!(world.ask("POST", "/v1/authenticate", &[], body).await.status, StatusCode::OK);
+    }
+    for headers in [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("content-type", "text/plain"),
+        ("authorization", "Bearer garbage"),
+        ("authorization", "garbage"),
+    ] {
+        let reply = world.ask("POST", "/v1/authenticate", &[headers], plain.clone()).await;
+        assert_eq!(reply.status, StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn authenticate_refuses() {
+    let world = world().await;
+    let (id, secret) = (&world.key.key.client_id, world.key.secret.expose_str().unwrap());
+    let ask = async |body: &str| world.ask("POST", "/v1/authenticate", &[], body.to_owned()).await;
+    let form = format!("client_id={id}&client_secret={secret}");
+    let bom = format!("\u{feff}{}", world.credentials());
+    for body in ["{bad", "", "null", "[]", r#"{"client_id":5,"client_secret":true}"#, &form, &bom] {
+        ask(body).await.is_error(400, "could not parse request");
+    }
+    for body in [json!({}), json!({"client_id": id}), json!({"client_id": "", "client_secret": secret})] {
+        ask(&body.to_string()).await.is_error(400, "missing credentials");
+    }
+    let query = format!("/v1/authenticate?{form}");
+    world.post(&query, &json!({})).await.is_error(400, "missing credentials");
+    for (id, secret) in [(id.as_str(), "wrong"), (&"a".repeat(32), secret), (&world.key.key.id.to_string(), secret)] {
+        let body = json!({"client_id": id, "client_secret": secret});
+        ask(&body.to_string()).await.is_error(403, "invalid credentials");
+    }
+    world.identity.revoke_key(world.key.key.id).await.unwrap();
+    ask(&world.credentials().to_string()).await.is_error(403, "invalid credentials");
+}
+
+#[tokio::test]
+async fn a_body_has_a_limit() {
+    let world = world().await;
+    let mut body = world.credentials();
+    let padding = |length: usize| json!("x".repeat(length));
+    body["pad"] = padding(65_536 - body.to_string().len() - r#","pad":"""#.len());
+    assert_eq!(body.to_string().len(), 65_536);
+    assert_eq!(world.post("/v1/authenticate", &body).await.status, StatusCode::OK);
+    body["pad"] = padding(65_536);
+    world.post("/v1/authenticate", &body).await.is_error(413, "request body is too large");
+    let announced = [("content-length", "65537")];
+    let reply = world.ask("POST", "/v1/refresh", &announced, Body::empty()).await;
+    reply.is_error(413, "request body is too large");
+}
+
+#[tokio::test]
+async fn refresh() {
+    const REFUSED: &str = "Logged out of your account - please log back in!";
+    let world = world().await;
+    let pair = world.post("/v1/authenticate", &world.credentials()).await.json();
+    let ask = async |body: &Value| world.post("/v1/refresh", body).await;
+    let token = &pair["refresh_token"];
+    for body in [json!(null), json!([]), json!({}), json!({"refresh_token": token, "org_id": "garbage"})] {
+        ask(&body).await.is_error(400, REFUSED);
+    }
+    for refused in [json!("garbage"), pair["access_token"].clone(), token.clone()] {
+        ask(&json!({"refresh_token": refused})).await.is_error(403, REFUSED);
+    }
+
+    world.time.advance(std::time::Duration::from_mins(45));
+    for body in [
+        json!({"refresh_token": token}),
+        json!({"refresh_token": token, "org_id": null}),
+        json!({"refresh_token": token, "org_id": "00000000000000000000000000"}),
+        json!({"refresh_token": token, "org_id": world.key.key.organization.to_string()}),
+    ] {
+        let reply = ask(&body).await;
+        assert_eq!(reply.status, StatusCode::OK);
+        let reply = reply.json();
+        assert_eq!(reply["last_login"], json!("2026-11-18T11:06:40Z"));
+        world.identity.verify(reply["access_token"].as_str().unwrap()).unwrap();
+    }
+    let foreign = json!({"refresh_token": token, "org_id": "01ARYZ6S41041061050R3GG28A"});
+    ask(&foreign).await.is_error(403, REFUSED);
+}
+
+#[tokio::test]
+async fn well_known_documents() {
+    let world = world().await;
+    let jwks = world.get("/.well-known/jwks.json").await;
+    assert_eq!(jwks.header("cache-control"), None);
+    let jwks = jwks.json();
+    let key = jwks["keys"][0].as_object().unwrap();
+    let names: Vec<_> = key.keys().map(String::as_str).collect();
+    assert_eq!(names, ["alg", "crv", "kid", "kty", "use", "x"]);
+    assert_eq!((key["alg"].as_str(), key["kty"].as_str()), (Some("EdDSA"), Some("OKP")));
+
+    let openid = world.get("/.well-known/openid-configuration").await.json();
+    assert_eq!(openid["issuer"], json!("http://localhost:5356/"));
+    assert_eq!(openid["jwks_uri"], json!("http://localhost:5356/.well-known/jwks.json"));
+    assert_eq!(openid.as_object().unwrap().len(), 18);
+}
+
+#[tokio::test]
+async fn probes_and_metrics() {
+    let world = world().await;
+    for path in ["/livez", "/healthz", "/readyz"] {
+        let reply = world.get(path).await;
+        assert_eq!((reply.status.as_u16(), reply.header("content-type")), (200, Some("text/plain")));
+        assert_eq!(reply.body, b"ok");
+    }
+    let metrics = world.get("/metrics").await;
+    assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+    assert!(String::from_utf8(metrics.body).unwrap().contains("ensign_events{"));
+    world.healthy.store(false, Ordering::SeqCst);
+    assert_eq!(world.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(world.get("/livez").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nothing_but_probes_is_served_in_maintenance_or_while_stopping() {
+    let world = world().await;
+    for (phase, name, ready) in [(Phase::Maintenance, "maintenance", 200), (Phase::Stopping, "stopping", 503)] {
+        world.lifecycle.enter(phase);
+        for path in ["/v1/status", "/v1/authenticate", "/nope", "/metrics", "/.well-known/jwks.json", "/v1/status/"] {
+            let reply = world.get(path).await;
+            assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(reply.json(), json!({"status": name, "uptime": "0s", "version": "0.12.9"}));
+        }
+        assert_eq!(world.get("/livez").await.status, StatusCode::OK);
+        assert_eq!(world.get("/readyz").await.status.as_u16(), ready);
+    }
+    world.lifecycle.enter(Phase::Serving);
+    assert_eq!(world.lifecycle.phase(), Phase::Stopping);
+    world.lifecycle.stopping().await;
+}
+
+#[tokio::test]
+async fn pages_of_other_origins() {
+    let world = world().await;
+    let ask = async |method: &str, path: &str, origin: &str| {
+        world.ask(method, path, &[("origin", origin), ("host", "localhost:5356")], "").await
+    };
+    let foreign = ask("GET", "/v1/status", "http://evil.example").await;
+    assert_eq!((foreign.status.as_u16(), foreign.body.len()), (403, 0));
+    assert_eq!(ask("OPTIONS", "/v1/authenticate", "http://evil.example").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(ask("GET", "/livez", "http://evil.example").await.status, StatusCode::OK);
+
+    let own = ask("GET", "/v1/status", "http://localhost:5356").await;
+    assert_eq!((own.status.as_u16(), own.header("access-control-allow-origin")), (200, None));
+
+    for path in ["/v1/status", "/nope"] {
+        let allowed = ask("GET", path, DEFAULT_ORIGIN).await;
+        assert_eq!(allowed.header("access-control-allow-origin"), Some(DEFAULT_ORIGIN));
+        assert_eq!(allowed.header("access-control-allow-credentials"), Some("true"));
+        assert_eq!(allowed.header("vary"), Some("Origin"));
+        let preflight = ask("OPTIONS", path, DEFAULT_ORIGIN).await;
+        assert_eq!((preflight.status.as_u16(), preflight.header("content-type")), (204, None));
+        assert_eq!(preflight.header("access-control-max-age"), Some("43200"));
+    }
+}
