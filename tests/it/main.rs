@@ -1,1 +1,11 @@
+//! The integration tests: one binary, one module a subject.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    reason = "a test stops at what it does not expect, and looks at the world itself"
+)]
+
+mod proto;
