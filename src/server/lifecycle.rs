@@ -33,6 +33,11 @@ impl Lifecycle {
         *self.phase.borrow()
     }
 
+    /// Follows the phases, from the one that is now.
+    pub(super) fn phases(&self) -> watch::Receiver<Phase> {
+        self.phase.subscribe()
+    }
+
     /// Goes over to another phase. Stopping is final.
     pub(super) fn enter(&self, next: Phase) {
         self.phase.send_if_modified(|phase| {
