@@ -88,7 +88,8 @@ pub enum BrokerError {
     NotFound,
     #[error("topic name already exists in project")]
     NameTaken,
-    #[error("topic id already exists")]
+    /// A topic has this identifier, or had it before it was destroyed.
+    #[error("topic id has already been used")]
     IdTaken,
     #[error("cannot change policies of an archived topic")]
     Archived,
@@ -152,4 +153,26 @@ pub enum OpenBrokerError {
     Damaged { what: &'static str, key: bytes::Bytes },
     #[error("the {what} record {key:?} was written by a newer version")]
     TooNew { what: &'static str, key: bytes::Bytes },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn what_the_store_says_is_told_apart() {
+        let check = |cause: RecordError, code, text: &str| {
+            let error = BrokerError::failed(FailedRequest::Policy, cause);
+            assert_eq!((error.code(), error.to_string().as_str()), (code, text));
+        };
+        let key = bytes::Bytes::from_static(b"topic/x");
+        check(RecordError::Conflict { key }, Code::Aborted, "the topic has been changed meanwhile, please try again");
+        let source = Arc::new(std::io::Error::other("full"));
+        check(RecordError::NoSpace { source }, Code::ResourceExhausted, "no space left to store topics");
+        check(RecordError::Closed, Code::Unavailable, "the broker is shutting down");
+        let failed = RecordError::Failed { action: "commit", message: "io".to_owned() };
+        check(failed, Code::Internal, "could not process set topic policy request");
+    }
 }

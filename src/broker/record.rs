@@ -4,9 +4,11 @@
 //! | --------------------------------- | ------------------------------------------------------ |
 //! | `topic/` + topic                  | the topic, as JSON with a version                      |
 //! | `name/` + project + hash of name  | the topic's identifier                                 |
+//! | `gone/` + topic                   | the project that a destroyed topic belonged to         |
 //! | `page-key`                        | the key that page tokens are authenticated with        |
 //!
-//! A topic's key does not hold its project, because an identifier names one topic in the whole broker.
+//! A topic's key does not hold its project, because an identifier names one topic in the whole broker. It does so for
+//! ever: what a destroyed topic leaves in the store must never be taken for another's, so its identifier is kept as used.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;
@@ -29,6 +31,10 @@ pub(super) fn topic_key(topic: TopicId) -> Bytes {
 
 pub(super) fn name_key(project: ProjectId, name: NameHash) -> Bytes {
     [b"name/", project.as_bytes().as_slice(), &name.0].concat().into()
+}
+
+pub(super) fn gone_key(topic: TopicId) -> Bytes {
+    [b"gone/".as_slice(), topic.as_bytes()].concat().into()
 }
 
 /// A topic as it is written. Enumerations are kept by the wire's numbers, which never change.

@@ -166,6 +166,7 @@ impl Actor {
         let transaction = Transaction::new()
             .check(topic_key.clone(), None)
             .check(name_key.clone(), None)
+            .check(record::gone_key(topic.id), None)
             .put(topic_key, record::encode(&topic))
             .put(name_key.clone(), topic.id.as_bytes().to_vec());
         let transaction = self.engine.prepare_create(topic.id, transaction);
@@ -204,9 +205,11 @@ impl Actor {
         let now = self.clock.now().max(current.modified);
         let changed = Topic { state: TopicState::Deleting, modified: now, ..(*current).clone() };
         let name_key = record::name_key(entry.project(), entry.hash());
+        let gone_key = record::gone_key(entry.id());
         let engine = self.engine.clone();
         self.commit(&entry, changed, revision, FailedRequest::Delete, |transaction| {
-            engine.prepare_destroy(entry.id(), transaction.delete(name_key))
+            let transaction = transaction.delete(name_key).put(gone_key, entry.project().as_bytes().to_vec());
+            engine.prepare_destroy(entry.id(), transaction)
         })
         .await?;
         self.directory.release_name(&entry);

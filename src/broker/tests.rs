@@ -170,7 +170,7 @@ async fn an_id_is_taken_in_every_project() {
     bench.broker.create_topic(&full(OWN), given("first")).await.unwrap();
     for project in [OWN, FOREIGN] {
         let second = bench.broker.create_topic(&full(project), given("second")).await;
-        refused(second, Code::AlreadyExists, "topic id already exists");
+        refused(second, Code::AlreadyExists, "topic id has already been used");
     }
     // A refused topic leaves nothing behind.
     let third = NewTopic { id: vec![6; 16], ..named("second") };
@@ -435,6 +435,31 @@ async fn a_destroyed_topic_is_seen_at_once_and_then_gone() {
     check(&bench);
     bench.reopen().await;
     check(&bench);
+}
+
+#[tokio::test]
+async fn the_id_of_a_destroyed_topic_is_never_used_again() {
+    let mut bench = Bench::new().await;
+    let topic = bench.create("first").await;
+    bench.destroy(&topic).await.unwrap();
+    bench.gone(&topic).await;
+    for project in [OWN, FOREIGN] {
+        let again = NewTopic { id: topic.id.as_bytes().to_vec(), ..named("second") };
+        let refusal = bench.broker.create_topic(&full(project), again).await;
+        refused(refusal, Code::AlreadyExists, "topic id has already been used");
+        bench.reopen().await;
+    }
+}
+
+#[tokio::test]
+async fn more_topics_than_are_read_at_a_time_are_all_loaded() {
+    let mut bench = Bench::new().await;
+    for number in 0..1_001 {
+        bench.create(&format!("t{number}")).await;
+    }
+    bench.reopen().await;
+    assert_eq!(bench.broker.directory().topics(OWN).len(), 1_001);
+    assert!(bench.broker.directory().resolve(OWN, "t1000").is_some());
 }
 
 #[tokio::test]
