@@ -31,11 +31,9 @@ pub struct NewTopic {
     pub extra: Vec<u8>,
 }
 
-/// What [`Broker::remove_topic`] does; the wire's `TopicMod.Operation`, by its numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Removal {
-    Archive = 1,
-    Destroy = 2,
+    Archive,
+    Destroy,
 }
 
 impl Broker {
