@@ -14,6 +14,7 @@ pub mod journal;
 pub mod store;
 
 pub mod engine;
+pub mod ensql;
 
 pub mod broker;
 pub mod identity;
