@@ -2,12 +2,13 @@
 
 use crate::{
     engine::{FetchError, OpenError},
-    model::{Code, NameError, PolicyError, TopicState},
+    ensql::RangeError,
+    model::{Code, NameError, Offset, PolicyError, TopicState},
     store::RecordError,
 };
 
 /// Which part of a request is missing or malformed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidRequest {
     #[error("missing project id field")]
     MissingProject,
@@ -48,6 +49,12 @@ pub enum InvalidRequest {
     InfoFilter,
     #[error("invalid query")]
     EmptyQuery,
+    #[error(transparent)]
+    Query(#[from] RangeError),
+    #[error("unknown topic in query")]
+    UnknownTopicInQuery,
+    #[error("offset {offset} lies behind the end of the topic, which is {end}")]
+    BeyondEnd { offset: Offset, end: Offset },
 }
 
 /// Which request could not be carried out because of something that is not the caller's doing.
@@ -61,6 +68,8 @@ pub enum FailedRequest {
     Policy,
     #[error("unable to process project info request")]
     Info,
+    #[error("could not open subscriber stream")]
+    Subscribe,
 }
 
 /// What underlies an internal failure.
@@ -86,6 +95,12 @@ pub enum BrokerError {
     /// There is no such topic in the caller's project.
     #[error("topic not found")]
     NotFound,
+    /// A stream reaches none: the project has no topics, or none that the client asks for.
+    #[error("no topics available")]
+    NoTopics,
+    /// What is stored cannot be given: it is damaged, or its key is gone. The text says what and where.
+    #[error(transparent)]
+    Unreadable(FetchError),
     #[error("topic name already exists in project")]
     NameTaken,
     /// A topic has this identifier, or had it before it was destroyed.
@@ -125,15 +140,27 @@ impl BrokerError {
         }
     }
 
+    /// An error that a stream of events met.
+    pub(super) fn stream(cause: impl Into<Cause>) -> BrokerError {
+        match cause.into() {
+            Cause::Fetch(
+                error @ (FetchError::Damaged { .. } | FetchError::MissingKey { .. } | FetchError::Store(_)),
+            ) => BrokerError::Unreadable(error),
+            other => BrokerError::failed(FailedRequest::Subscribe, other),
+        }
+    }
+
     pub fn code(&self) -> Code {
         match self {
             BrokerError::NotAuthorized => Code::PermissionDenied,
             BrokerError::Invalid(_) => Code::InvalidArgument,
             BrokerError::NotFound => Code::NotFound,
             BrokerError::NameTaken | BrokerError::IdTaken => Code::AlreadyExists,
-            BrokerError::Archived | BrokerError::NotRemovable(_) | BrokerError::NotChangeable(_) => {
-                Code::FailedPrecondition
-            }
+            BrokerError::NoTopics
+            | BrokerError::Archived
+            | BrokerError::NotRemovable(_)
+            | BrokerError::NotChangeable(_) => Code::FailedPrecondition,
+            BrokerError::Unreadable(_) => Code::DataLoss,
             BrokerError::Changed => Code::Aborted,
             BrokerError::NoSpace => Code::ResourceExhausted,
             BrokerError::Closed => Code::Unavailable,

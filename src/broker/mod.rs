@@ -20,9 +20,11 @@ mod info;
 mod names;
 mod page;
 mod policy;
+mod publish;
 mod query;
 mod record;
 mod registrar;
+mod subscribe;
 mod topics;
 
 pub use directory::Directory;
@@ -33,6 +35,8 @@ pub use info::{ProjectInfo, TopicInfo};
 pub use names::Existence;
 pub use page::{Page, PageRequest};
 pub use policy::PolicyRequest;
+pub use publish::{PublishSession, Refusal, Slot};
+pub use subscribe::{Delivery, Next, SubscribeRequest, Subscription};
 pub use topics::NewTopic;
 
 #[cfg(test)]

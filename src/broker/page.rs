@@ -117,16 +117,15 @@ impl PageTokens {
         if token.is_empty() {
             return Ok(None);
         }
-        let invalid = InvalidRequest::PageToken;
-        let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| invalid)?;
-        let token = <[u8; TOKEN_BYTES]>::try_from(token).map_err(|_| invalid)?;
+        let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| InvalidRequest::PageToken)?;
+        let token = <[u8; TOKEN_BYTES]>::try_from(token).map_err(|_| InvalidRequest::PageToken)?;
         let (content, tag) = token.split_at(TOKEN_BYTES - MAC_BYTES);
-        self.mac(project, content).verify_truncated_left(tag).map_err(|_| invalid)?;
+        self.mac(project, content).verify_truncated_left(tag).map_err(|_| InvalidRequest::PageToken)?;
         let (head, rest) = content.split_at(2);
         let (expires, last) = rest.split_at(8);
         let expires = i64::from_be_bytes(expires.try_into().expect("it was split off with this length"));
         if head != [VERSION, list as u8] || millis(now) >= expires {
-            return Err(invalid);
+            return Err(InvalidRequest::PageToken);
         }
         Ok(Some(last.try_into().expect("it is what is left of a token's length")))
     }
