@@ -44,7 +44,7 @@ impl From<&CommitError> for Refusal {
 }
 
 /// Where in a session a topic's events are gathered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Slot(usize);
 
 /// One publisher's stream.
@@ -59,6 +59,8 @@ pub struct PublishSession {
     slots: Vec<Gathering>,
     /// The slot of the last event: most streams have one topic.
     current: usize,
+    /// What an event takes besides its record when it is delivered, as it is counted for statistics, in bytes.
+    envelope_bytes: u64,
 }
 
 /// A topic of a session, and what has been gathered for it.
@@ -86,6 +88,7 @@ impl Broker {
             publisher: Bytes::new(),
             slots: Vec::new(),
             current: 0,
+            envelope_bytes: 0,
         })
     }
 
@@ -129,17 +132,24 @@ impl Broker {
 }
 
 impl PublishSession {
-    /// Starts the session with what the publisher says of itself; gives the topics that it reaches.
+    /// Starts the session with what the publisher says of itself, and what an event takes besides its record when it is
+    /// delivered; gives the topics that it reaches.
     ///
     /// # Errors
     ///
     /// When none of the topics that it wants exists.
-    pub fn start(&mut self, wanted: &[String], publisher: Bytes) -> Result<Vec<Arc<TopicEntry>>, BrokerError> {
+    pub fn start(
+        &mut self,
+        wanted: &[String],
+        publisher: Bytes,
+        envelope_bytes: u64,
+    ) -> Result<Vec<Arc<TopicEntry>>, BrokerError> {
         let chosen = self.broker.chosen_topics(self.project, wanted)?;
         if !wanted.is_empty() {
             self.chosen = Some(chosen.iter().map(|entry| entry.id()).collect());
         }
         self.publisher = publisher;
+        self.envelope_bytes = envelope_bytes;
         Ok(chosen)
     }
 
@@ -178,10 +188,10 @@ impl PublishSession {
         if event_bytes > limits::EVENT_BYTES_MAX { Err(NackCode::MaxEventSizeExceeded.into()) } else { Ok(()) }
     }
 
-    /// Gathers one event. `write` appends its record, behind its length, and gives the bytes that the event counts for.
-    pub fn gather(&mut self, slot: Slot, mimetype: i32, schema: &[u8], write: impl FnOnce(&mut Vec<u8>) -> u64) {
+    /// Gathers one event. `write` appends its record, behind its length, and gives the record's bytes.
+    pub fn gather(&mut self, slot: Slot, mimetype: i32, schema: &[u8], write: impl FnOnce(&mut Vec<u8>) -> usize) {
         let gathering = &mut self.slots[slot.0];
-        let data_bytes = write(&mut gathering.records);
+        let data_bytes = write(&mut gathering.records) as u64 + self.envelope_bytes;
         gathering.count += 1;
         let known = gathering.types.iter_mut().find(|count| count.mimetype == mimetype && count.schema == schema);
         match known {

@@ -25,3 +25,9 @@ pub(super) fn principal(headers: &HeaderMap, identity: &Identity) -> Result<Prin
     }
     Err(refusal)
 }
+
+/// What the client says it is, in one text.
+pub(super) fn user_agent(headers: &HeaderMap) -> String {
+    let values = headers.get_all(http::header::USER_AGENT).iter();
+    values.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",")
+}

@@ -49,13 +49,6 @@ impl Lifecycle {
         });
     }
 
-    /// Resolves when the server has been told to stop.
-    pub(super) async fn stopping(&self) {
-        let mut phases = self.phase.subscribe();
-        // The sender lives as long as `self`, so that this ends with the phase alone.
-        phases.wait_for(|phase| *phase == Phase::Stopping).await.ok();
-    }
-
     pub(super) fn uptime(&self) -> Duration {
         self.clock.elapsed().saturating_sub(self.started)
     }

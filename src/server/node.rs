@@ -1,0 +1,54 @@
+//! What every handler of the server needs.
+
+use std::sync::Arc;
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::call::Call;
+use crate::{
+    broker::Broker,
+    engine::Engine,
+    identity::Identity,
+    sys::Clock,
+    telemetry::{Metrics, Rpc},
+};
+
+/// The path of the Publish method.
+pub(super) const PUBLISH: &str = "/ensign.v1beta1.Ensign/Publish";
+
+/// The path of the Subscribe method.
+pub(super) const SUBSCRIBE: &str = "/ensign.v1beta1.Ensign/Subscribe";
+
+/// A running node's parts. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    pub(super) engine: Engine,
+    pub(super) broker: Broker,
+    pub(super) identity: Identity,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    /// What streams are told the server is called; may be empty.
+    pub(super) server_id: String,
+    /// The tasks of open streams: the server stops when they have ended.
+    pub(super) tasks: TaskTracker,
+    /// Set when the server stops: streams end by themselves, and soon.
+    pub(super) draining: CancellationToken,
+}
+
+impl Node {
+    /// The counters of a streaming method.
+    pub(super) fn rpc(&self, path: &str) -> &Rpc {
+        self.metrics.rpc(path).expect("the streaming methods are registered")
+    }
+
+    /// Answers whether events can be stored.
+    pub(super) fn healthy(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
+        let engine = self.engine.clone();
+        Arc::new(move || engine.health().is_ok())
+    }
+
+    /// Counts a call that begins.
+    pub(super) fn call(&self, path: &'static str) -> Call {
+        Call::begin(&self.metrics, &self.clock, path)
+    }
+}

@@ -1,0 +1,90 @@
+//! The root key in the data directory, which a development server uses.
+//!
+//! A key beside the data that it protects guards against reading a stray copy of the journal or of the records, not against
+//! whoever can read the whole directory.
+
+use std::io;
+
+use crate::{
+    engine::{KEY_BYTES, RootKey},
+    model::Secret,
+    sys::{Disk, Entropy},
+};
+
+/// The file of the key in the data directory: its bytes and nothing else.
+const FILE: &str = "root.key";
+
+/// Where a new key is written before it gets its name.
+const NEW_FILE: &str = "root.key.new";
+
+/// The root key could not be read or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootKeyError {
+    #[error(
+        "the root key file {FILE} has {bytes} bytes instead of {KEY_BYTES}; restore it, as nothing stored can be read without it"
+    )]
+    WrongLength { bytes: u64 },
+    #[error("could not {action} the root key file {FILE}")]
+    Io {
+        action: &'static str,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Reads the key of a data directory; makes it when there is none.
+pub(super) fn load_or_create(disk: &Disk, entropy: &Entropy) -> Result<RootKey, RootKeyError> {
+    let failed = |action| move |source| RootKeyError::Io { action, source };
+    match disk.open(FILE) {
+        Ok(file) => {
+            let bytes = file.len().map_err(failed("read"))?;
+            if bytes != KEY_BYTES as u64 {
+                return Err(RootKeyError::WrongLength { bytes });
+            }
+            let mut key = vec![0; KEY_BYTES];
+            file.read_exact_at(&mut key, 0).map_err(failed("read"))?;
+            RootKey::new(&Secret::new(key)).ok_or(RootKeyError::WrongLength { bytes })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let secret = Secret::new(entropy.bytes::<KEY_BYTES>());
+            write(disk, &secret).map_err(failed("write"))?;
+            RootKey::new(&secret).ok_or(RootKeyError::WrongLength { bytes: 0 })
+        }
+        Err(error) => Err(failed("open")(error)),
+    }
+}
+
+/// Writes the key so that after a crash it is either whole or not there.
+fn write(disk: &Disk, secret: &Secret) -> io::Result<()> {
+    match disk.remove(NEW_FILE) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = disk.create(NEW_FILE)?;
+    file.write_all_at(&[secret.expose()], 0)?;
+    file.sync_data()?;
+    disk.rename(NEW_FILE, FILE)?;
+    disk.sync_dir("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_made_once_and_a_damaged_one_is_never_replaced() {
+        let disk = Disk::memory();
+        load_or_create(&disk, &Entropy::seeded(1)).unwrap();
+        let file = disk.open(FILE).unwrap();
+        let mut before = vec![0; KEY_BYTES];
+        file.read_exact_at(&mut before, 0).unwrap();
+        load_or_create(&disk, &Entropy::seeded(2)).unwrap();
+        let mut after = vec![0; KEY_BYTES];
+        disk.open(FILE).unwrap().read_exact_at(&mut after, 0).unwrap();
+        assert_eq!(before, after);
+
+        file.set_len(7).unwrap();
+        assert!(matches!(load_or_create(&disk, &Entropy::seeded(3)), Err(RootKeyError::WrongLength { bytes: 7 })));
+    }
+}

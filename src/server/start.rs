@@ -1,0 +1,180 @@
+//! Starting and stopping a node.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    grpc,
+    lifecycle::{Lifecycle, Phase},
+    listen,
+    node::Node,
+    rest,
+    root_key::{self, RootKeyError},
+    route::Routes,
+};
+use crate::{
+    broker::{Broker, OpenBrokerError},
+    engine::{Engine, OpenError},
+    identity::{Identity, IdentityError, IdentityOptions},
+    store::Store,
+    sys::{Clock, Disk, Entropy},
+    telemetry::Metrics,
+};
+
+/// How long open streams may take to end once they have been told.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Whom the tokens of a server are meant for, unless it is configured otherwise.
+const AUDIENCE: &str = "ensign";
+
+/// Where events and records are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Storage {
+    /// In memory: nothing survives.
+    Memory,
+}
+
+/// What a server is started with.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// The address to listen on; with port 0 the system chooses one.
+    pub addr: SocketAddr,
+    pub storage: Storage,
+    /// The address under which clients know the server, which its tokens name; `None`: localhost and the port.
+    pub issuer: Option<String>,
+    /// What streams are told the server is called; may be empty.
+    pub server_id: String,
+}
+
+/// A server could not be started. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    #[error("could not listen on {addr}")]
+    Listen {
+        addr: SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    #[error(transparent)]
+    Engine(#[from] OpenError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    #[error(transparent)]
+    Broker(#[from] OpenBrokerError),
+}
+
+/// A running server. It serves until it is stopped.
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    node: Node,
+    lifecycle: Lifecycle,
+    accepting: JoinHandle<()>,
+}
+
+impl Server {
+    /// Opens everything and begins to serve: when this returns, clients are answered. Needs a Tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken, when another process holds the data directory, when what is in it is damaged or was
+    /// written under another root key.
+    pub async fn start(options: ServerOptions, clock: Clock, entropy: Entropy) -> Result<Server, StartError> {
+        let listen_failed = |source| StartError::Listen { addr: options.addr, source };
+        let listener = listen::bind(options.addr).await.map_err(listen_failed)?;
+        let addr = listener.local_addr().map_err(listen_failed)?;
+        let (disk, store) = match &options.storage {
+            Storage::Memory => (Disk::memory(), Store::memory()),
+        };
+        let root_key = root_key::load_or_create(&disk, &entropy)?;
+        let issuer = options.issuer.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
+        let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
+
+        let routes = Routes {
+            grpc: grpc::service(grpc::State {
+                broker: node.broker.clone(),
+                identity: node.identity.clone(),
+                metrics: node.metrics.clone(),
+                lifecycle: lifecycle.clone(),
+                clock: node.clock.clone(),
+                healthy: node.healthy(),
+            }),
+            rest: rest::router(rest::RestState {
+                identity: node.identity.clone(),
+                metrics: node.metrics.clone(),
+                lifecycle: lifecycle.clone(),
+                healthy: node.healthy(),
+                origins: Arc::new([rest::DEFAULT_ORIGIN.to_owned()]),
+            }),
+            node: node.clone(),
+        };
+        let accepting = tokio::spawn(listen::accept(listener, routes));
+        Ok(Server { addr, node, lifecycle, accepting })
+    }
+
+    /// The address that the server listens on.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Organizations, projects and keys of the server.
+    pub fn identity(&self) -> &Identity {
+        &self.node.identity
+    }
+
+    /// Topics and streams of the server.
+    pub fn broker(&self) -> &Broker {
+        &self.node.broker
+    }
+
+    /// Stops in order: no more connections, streams are told, what was accepted is committed, the store is closed.
+    /// Streams that do not end in time are cut.
+    pub async fn stop(self) {
+        self.lifecycle.enter(Phase::Stopping);
+        self.node.draining.cancel();
+        self.accepting.await.unwrap_or(());
+        self.node.tasks.close();
+        let drained = tokio::select! {
+            () = self.node.tasks.wait() => true,
+            () = self.node.clock.sleep(DRAIN) => false,
+        };
+        if !drained {
+            tracing::warn!(open = self.node.tasks.len(), "connections cut that did not end in time");
+        }
+        self.node.broker.close().await;
+        self.node.engine.close().await;
+        self.node.identity.flush().await;
+    }
+}
+
+async fn open_node(
+    store: Store,
+    root_key: crate::engine::RootKey,
+    issuer: String,
+    server_id: String,
+    clock: Clock,
+    entropy: Entropy,
+) -> Result<(Node, Lifecycle), StartError> {
+    let records = store.records.clone();
+    let engine = Engine::open(store, root_key, clock.clone(), entropy.clone()).await?;
+    let identity_options = IdentityOptions::new(issuer, AUDIENCE);
+    let identity = Identity::open(records.clone(), clock.clone(), entropy.clone(), identity_options).await?;
+    let broker = Broker::open(records, engine.clone(), clock.clone(), entropy).await?;
+    let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
+    let node = Node {
+        engine,
+        broker,
+        identity,
+        metrics: Arc::new(Metrics::new()),
+        clock,
+        server_id,
+        tasks: TaskTracker::new(),
+        draining: CancellationToken::new(),
+    };
+    Ok((node, lifecycle))
+}
