@@ -5,6 +5,8 @@ mod clock;
 mod disk;
 mod entropy;
 
+pub mod files;
+
 pub use clock::{Clock, ManualClock};
 pub use disk::{Disk, DiskFile, DiskLock, Fault, FaultKind, LOCK_FILE, LockError, Loss, Operation, SimulatedDisk};
 pub use entropy::Entropy;

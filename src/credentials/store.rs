@@ -1,0 +1,198 @@
+//! Profiles and secrets together.
+
+use std::path::{Path, PathBuf};
+
+use directories::ProjectDirs;
+
+use super::{
+    Passphrase, Profile, ProfileError, Profiles, SecretError, SecretPlace, insecure::InsecureFile,
+    os_keyring::OsKeyring, vault::Vault,
+};
+use crate::{
+    model::Secret,
+    sys::{
+        Entropy,
+        files::{FileLock, create_private_dir},
+    },
+};
+
+/// Where a secret is to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Wanted {
+    /// In the keyring; where there is none, in the vault. A keyring that is there and stays locked is an error.
+    #[default]
+    Best,
+    Keyring,
+    Vault,
+    /// Unencrypted, in a file.
+    File,
+}
+
+/// Why a secret is kept where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It is the best place there is.
+    Best,
+    /// It was asked for.
+    Wanted,
+    /// There is no keyring, for this reason.
+    NoKeyring { reason: String },
+}
+
+/// Where a secret was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    pub place: SecretPlace,
+    /// The file, if it is in one of ours.
+    pub path: Option<PathBuf>,
+    pub why: Why,
+}
+
+/// What the command line remembers, in one directory and the keyring.
+#[derive(Debug)]
+pub struct Credentials {
+    dir: PathBuf,
+    keyring: OsKeyring,
+    vault: Vault,
+    file: InsecureFile,
+}
+
+/// Where profiles are unless it is said otherwise: `~/.config/ensign` on Linux.
+pub fn default_dir() -> Result<PathBuf, ProfileError> {
+    let directories = ProjectDirs::from("", "", "ensign").ok_or(ProfileError::NoHome)?;
+    Ok(directories.config_dir().to_owned())
+}
+
+impl Credentials {
+    /// Touches nothing until something is asked for.
+    pub fn at(dir: impl Into<PathBuf>, passphrase: Passphrase) -> Credentials {
+        Credentials::with_keyring(dir.into(), passphrase, OsKeyring::system())
+    }
+
+    pub(super) fn with_keyring(dir: PathBuf, passphrase: Passphrase, keyring: OsKeyring) -> Credentials {
+        let vault = Vault::at(dir.join("vault.json"), passphrase, Entropy::real());
+        let file = InsecureFile::at(dir.join("insecure-secrets.json"));
+        Credentials { dir, keyring, vault, file }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file that profiles are in, whether it is there or not.
+    pub fn profile_file(&self) -> PathBuf {
+        self.dir.join("profiles.yaml")
+    }
+
+    pub fn profiles(&self) -> Result<Profiles, ProfileError> {
+        Profiles::load(&self.profile_file())
+    }
+
+    /// Changes profiles: reads them, has them changed, and writes them if they are others now and no error came. No other process
+    /// changes them meanwhile.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Profiles) -> Result<T, ProfileError>) -> Result<T, ProfileError> {
+        create_private_dir(&self.dir)?;
+        let _lock = FileLock::acquire(&self.dir.join("profiles.lock"))?;
+        let before = self.profiles()?;
+        let mut profiles = before.clone();
+        let result = change(&mut profiles)?;
+        if profiles != before {
+            profiles.save(&self.profile_file())?;
+        }
+        Ok(result)
+    }
+
+    /// Removes a profile and its secret, unless the secret is another profile's, too, or is only referred to. If the secret
+    /// cannot be removed, the profile stays.
+    pub fn remove_profile(&self, name: &str) -> Result<Profile, ProfileError> {
+        self.update(|profiles| {
+            let removed = profiles.remove(name)?;
+            let same = |other: &Profile| other.secret == removed.secret && account(other) == account(&removed);
+            if !profiles.iter().any(|(_, other)| same(other)) {
+                self.forget_secret(&removed).map_err(|source| ProfileError::Secret { source })?;
+            }
+            Ok(removed)
+        })
+    }
+
+    /// Keeps the secret of a key. The profile still has to be told where ([`Profile::secret`]).
+    pub fn store_secret(
+        &self,
+        client_id: &str,
+        auth_url: &str,
+        secret: &Secret,
+        wanted: Wanted,
+    ) -> Result<Stored, SecretError> {
+        let account = account_of(client_id, auth_url);
+        let text = secret.expose_str().ok_or_else(|| SecretError::NotText { reference: account.clone() })?;
+        let why = match wanted {
+            Wanted::Best => Why::Best,
+            Wanted::Keyring | Wanted::Vault | Wanted::File => Why::Wanted,
+        };
+        match wanted {
+            Wanted::Best | Wanted::Keyring => match self.keyring.put(&account, secret) {
+                Ok(()) => Ok(Stored { place: SecretPlace::Keyring, path: None, why }),
+                Err(SecretError::NoKeyring { source }) if wanted == Wanted::Best => {
+                    self.put_in_vault(&account, text, Why::NoKeyring { reason: source.to_string() })
+                }
+                Err(error) => Err(error),
+            },
+            Wanted::Vault => self.put_in_vault(&account, text, why),
+            Wanted::File => {
+                let _lock = self.lock_secrets()?;
+                self.file.put(&account, text)?;
+                Ok(Stored { place: SecretPlace::File, path: Some(self.dir.join("insecure-secrets.json")), why })
+            }
+        }
+    }
+
+    /// The secret of a profile, from wherever it says.
+    pub fn secret(&self, profile: &Profile) -> Result<Secret, SecretError> {
+        let account = account(profile);
+        let (place, found) = match profile.secret.as_ref().ok_or(SecretError::NotStored)? {
+            SecretPlace::Reference(reference) => return reference.resolve(),
+            SecretPlace::Keyring => ("the keyring", self.keyring.get(&account)?),
+            SecretPlace::Vault => ("the vault", self.vault.get(&account)?),
+            SecretPlace::File => ("the file of unencrypted secrets", self.file.get(&account)?),
+        };
+        found.ok_or(SecretError::Missing { place, account })
+    }
+
+    /// Removes the secret of a profile; gives whether there was one. What is only referred to stays.
+    pub fn forget_secret(&self, profile: &Profile) -> Result<bool, SecretError> {
+        let account = account(profile);
+        match &profile.secret {
+            None | Some(SecretPlace::Reference(_)) => Ok(false),
+            Some(SecretPlace::Keyring) => self.keyring.remove(&account),
+            Some(SecretPlace::Vault) => {
+                let _lock = self.lock_secrets()?;
+                self.vault.remove(&account)
+            }
+            Some(SecretPlace::File) => {
+                let _lock = self.lock_secrets()?;
+                self.file.remove(&account)
+            }
+        }
+    }
+
+    fn put_in_vault(&self, account: &str, secret: &str, why: Why) -> Result<Stored, SecretError> {
+        let _lock = self.lock_secrets()?;
+        self.vault.put(account, secret)?;
+        Ok(Stored { place: SecretPlace::Vault, path: Some(self.dir.join("vault.json")), why })
+    }
+
+    /// Taken after the profiles' lock if both are needed.
+    fn lock_secrets(&self) -> Result<FileLock, SecretError> {
+        create_private_dir(&self.dir)?;
+        Ok(FileLock::acquire(&self.dir.join("secrets.lock"))?)
+    }
+}
+
+/// What a profile's secret is filed under: the key and the server that knows it, so that profiles can be renamed and share it.
+fn account(profile: &Profile) -> String {
+    account_of(profile.client_id.as_deref().unwrap_or_default(), &profile.auth_url)
+}
+
+fn account_of(client_id: &str, auth_url: &str) -> String {
+    format!("{client_id}@{auth_url}")
+}
