@@ -1,1 +1,27 @@
-//! To be described.
+//! The journal: what all topics' blocks are appended to, one sequence of segment files in one directory.
+//!
+//! Invariants: what [`JournalWriter::append`] returned is durable, and is found again by [`JournalWriter::recover`] after any
+//! crash; frames have dense sequences; a group of frames takes one write and one sync, and the next begins only after
+//! it. After a write or sync that failed nothing more is written. A torn tail is cut and reported; any other damage is an
+//! error with file and position, never skipped. docs/format.md is the specification of the bytes and of recovery.
+//!
+//! What it does not do: know what is in a payload, remember which segments there are (its owner does, see
+//! [`KnownJournal`]), have threads of its own or wait for anything but the disk.
+
+mod error;
+mod frame;
+mod index;
+mod recover;
+mod scan;
+mod segment;
+mod writer;
+
+pub use error::{JournalError, UnreadableFrame, WriteError};
+pub use frame::Frame;
+pub use index::{FrameEntry, SegmentIndex};
+pub use recover::{CutTail, KnownJournal, RecoveredJournal, find_orphaned_journal};
+pub use segment::{JournalId, Segment, SegmentPlace, segment_path};
+pub use writer::{Group, JournalOptions, JournalWriter, Sealed, Tail};
+
+#[cfg(test)]
+mod tests;

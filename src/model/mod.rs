@@ -4,6 +4,7 @@
 //! malformed is parsed here once; a value that exists is well-formed.
 
 mod base32;
+mod block;
 mod code;
 mod digest;
 mod mimetype;
@@ -21,6 +22,7 @@ mod ulid;
 
 pub mod limits;
 
+pub use block::BlockHead;
 pub use code::Code;
 pub use digest::murmur3_128;
 pub use mimetype::{Mimetype, UnknownMimetype};

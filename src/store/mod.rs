@@ -13,7 +13,8 @@ mod records;
 
 pub mod local;
 
-pub use blocks::{AppendError, Block, BlockHead, BlockStore, Blocks, Extent, ReadError};
+pub use crate::model::BlockHead;
+pub use blocks::{AppendError, Block, BlockStore, Blocks, Extent, ReadError};
 pub use records::{Record, RecordError, RecordStore, Records, Revision, Transaction};
 
 /// Both seams of one store.

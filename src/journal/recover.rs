@@ -1,0 +1,237 @@
+//! Opening a journal: what is there is taken, a torn tail is cut, damage is refused (docs/format.md, 4).
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    error::JournalError,
+    index::FrameEntry,
+    scan::{self, End, Scan},
+    segment::{DIR, Footer, JournalId, Segment, SegmentHeader, SegmentPlace, segment_number, segment_path},
+    writer::{Active, JournalOptions, JournalWriter, Sealed, SealedActive, Tail},
+};
+use crate::{model::TopicId, sys::Disk};
+
+/// What is remembered of a journal outside of it.
+#[derive(Debug, Clone)]
+pub struct KnownJournal {
+    pub journal: JournalId,
+    /// The registered sealed segments' numbers.
+    pub sealed: BTreeSet<u64>,
+    /// The first segment that is not registered.
+    pub active: SegmentPlace,
+    /// What was durable when the journal was last closed in order.
+    pub mark: Option<Tail>,
+}
+
+/// An opened journal.
+#[derive(Debug)]
+pub struct RecoveredJournal {
+    pub writer: JournalWriter,
+    /// The segments that are not registered, the active one last, with their frames in the order of their sequences.
+    pub unregistered: Vec<(Arc<Segment>, Vec<(TopicId, FrameEntry)>)>,
+    /// Those of them that are sealed and have a successor.
+    pub sealed: Vec<Sealed>,
+    /// The torn tail that was cut, if there was one.
+    pub cut: Option<CutTail>,
+    /// Segments in the directory that nothing refers to.
+    pub unknown: Vec<String>,
+}
+
+/// A torn tail: the end of a group that was never acked as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CutTail {
+    pub file: String,
+    /// Where it started.
+    pub position: u64,
+    /// How long it was.
+    pub bytes: u64,
+}
+
+/// The first segment file that has something behind its header, if one has. Without what is remembered of a journal it cannot be
+/// opened, and must not be taken for an empty one.
+pub fn find_orphaned_journal(disk: &Disk) -> Result<Option<String>, JournalError> {
+    for number in segment_numbers(disk)? {
+        let path = segment_path(number);
+        let file = disk.open(&path).map_err(JournalError::io("open", &path))?;
+        let segment = Segment::new(JournalId([0; 16]), number, file);
+        if scan::last_byte(&segment, SegmentHeader::BYTES as u64)?.is_some() {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
+}
+
+fn segment_numbers(disk: &Disk) -> Result<Vec<u64>, JournalError> {
+    let names = match disk.list(DIR) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        listed => listed.map_err(JournalError::io("list", DIR))?,
+    };
+    Ok(names.iter().filter_map(|name| segment_number(name)).collect())
+}
+
+impl JournalWriter {
+    /// Opens a journal.
+    pub fn recover(options: JournalOptions, known: &KnownJournal) -> Result<RecoveredJournal, JournalError> {
+        let numbers = segment_numbers(&options.disk)?;
+        let there: BTreeSet<u64> = numbers.iter().copied().collect();
+        let needed = known.sealed.iter().chain([&known.active.number]);
+        if let Some(missing) = needed.into_iter().find(|number| !there.contains(number)) {
+            return Err(JournalError::Missing { file: segment_path(*missing) });
+        }
+        let (behind, before): (Vec<u64>, Vec<u64>) = numbers
+            .iter()
+            .filter(|number| !known.sealed.contains(number))
+            .partition(|number| **number >= known.active.number);
+        let mut recovery =
+            Recovery { options, known, place: known.active, unregistered: Vec::new(), sealed: Vec::new(), cut: None };
+        let mut active = None;
+        for (at, number) in behind.iter().enumerate() {
+            active = recovery.segment(*number, at + 1 == behind.len())?;
+        }
+        recovery.finish(active, before)
+    }
+}
+
+/// How far the segments behind the registered ones have been gone through.
+struct Recovery<'a> {
+    options: JournalOptions,
+    known: &'a KnownJournal,
+    /// Where the next segment has to stand.
+    place: SegmentPlace,
+    unregistered: Vec<(Arc<Segment>, Vec<(TopicId, FrameEntry)>)>,
+    sealed: Vec<SealedActive>,
+    cut: Option<CutTail>,
+}
+
+impl Recovery<'_> {
+    /// Takes the next segment; gives it back when it is the active one.
+    fn segment(&mut self, number: u64, is_last: bool) -> Result<Option<Active>, JournalError> {
+        let segment = Segment::open(&self.options.disk, self.known.journal, number)?;
+        let len = segment.len()?;
+        let mut bytes = [0; SegmentHeader::BYTES];
+        segment.read_at(&mut bytes, 0)?;
+        let header = SegmentHeader::decode(&segment.path, &bytes)?;
+        let at = len.saturating_sub(Footer::BYTES as u64);
+        let footer = segment.footer(at)?;
+        // A segment that was being made when the power failed may lack anything but frames.
+        let is_whole = header.as_ref().is_some_and(|(header, _)| footer.is_some() || len >= header.capacity);
+        if !is_whole && is_last && number != self.known.active.number && !scan::has_frame(&segment)? {
+            return Ok(None);
+        }
+        let Some((header, last)) = header else {
+            return Err(JournalError::damaged(&segment.path, 0, "the segment's header is not intact"));
+        };
+        self.check_place(&segment, &header, number)?;
+        if let Some(footer) = footer {
+            self.take_sealed(segment, &footer, len)?;
+            return Ok(None);
+        }
+        if !is_last {
+            return Err(JournalError::Unsealed { file: segment.path });
+        }
+        if len < header.capacity {
+            return Err(JournalError::damaged(&segment.path, len, "the file has been truncated"));
+        }
+        let active = Active {
+            segment: Arc::new(segment),
+            place: header.place,
+            capacity: header.capacity,
+            position: SegmentHeader::BYTES as u64,
+            next_sequence: header.place.first_sequence,
+            last,
+            frames: Vec::new(),
+        };
+        self.take_active(active)
+    }
+
+    fn check_place(&self, segment: &Segment, header: &SegmentHeader, number: u64) -> Result<(), JournalError> {
+        let damaged = |what: String| Err(JournalError::damaged(&segment.path, 0, what));
+        if header.journal != self.known.journal {
+            return damaged("the segment belongs to another journal".to_owned());
+        }
+        if header.place.number != number {
+            return damaged(format!("the segment is number {} under another's name", header.place.number));
+        }
+        let (is, needed) = (header.place, self.place);
+        if (is.first_sequence, is.previous) != (needed.first_sequence, needed.previous) {
+            let what = format!(
+                "the segment starts at sequence {}, but the one before it ends at sequence {}",
+                is.first_sequence, needed.first_sequence
+            );
+            return damaged(what);
+        }
+        Ok(())
+    }
+
+    fn take_sealed(&mut self, segment: Segment, footer: &Footer, bytes: u64) -> Result<(), JournalError> {
+        let index = Arc::new(segment.index(footer)?);
+        let mut frames: Vec<(TopicId, FrameEntry)> =
+            index.topics().flat_map(|(topic, entries)| entries.iter().map(move |entry| (topic, *entry))).collect();
+        frames.sort_by_key(|(_, entry)| entry.position);
+        let next =
+            SegmentPlace { number: segment.number + 1, first_sequence: footer.next_sequence, previous: footer.last };
+        let segment = Arc::new(segment);
+        let first_sequence = self.place.first_sequence;
+        self.take(SealedActive { segment, index, first_sequence, bytes, next }, frames);
+        Ok(())
+    }
+
+    fn take(&mut self, sealed: SealedActive, frames: Vec<(TopicId, FrameEntry)>) {
+        self.unregistered.push((Arc::clone(&sealed.segment), frames));
+        self.place = sealed.next;
+        self.sealed.push(sealed);
+    }
+
+    /// Finds the end of the active segment.
+    fn take_active(&mut self, mut active: Active) -> Result<Option<Active>, JournalError> {
+        let mut scan = Scan::run(&active)?;
+        if let Some((index, bytes)) = scan.finished_index(&active.segment)? {
+            // The crash came between writing the index and truncating the file behind it.
+            scan.accept(&mut active);
+            let file = &active.segment.file;
+            let truncated = file.set_len(bytes).and_then(|()| file.sync_data());
+            truncated.map_err(JournalError::io("truncate", &active.segment.path))?;
+            let sealed = active.sealed(index, bytes);
+            self.take(sealed, active.frames);
+            return Ok(None);
+        }
+        match scan.end(&active.segment, self.known.mark)? {
+            End::Clean => {}
+            End::Torn { position, bytes } => {
+                scan.cut(&active.segment, position, bytes)?;
+                self.cut = Some(CutTail { file: active.segment.path.clone(), position, bytes });
+            }
+        }
+        // What was found may have been in the kernel's memory only, and is about to be shown to readers.
+        active.segment.file.sync_data().map_err(JournalError::io("sync", &active.segment.path))?;
+        scan.accept(&mut active);
+        self.unregistered.push((Arc::clone(&active.segment), active.frames.clone()));
+        Ok(Some(active))
+    }
+
+    fn finish(mut self, active: Option<Active>, before: Vec<u64>) -> Result<RecoveredJournal, JournalError> {
+        let next_sequence = active.as_ref().map_or(self.place.first_sequence, |active| active.next_sequence);
+        if let Some(mark) = self.known.mark
+            && next_sequence < mark.next_sequence
+        {
+            let what = format!("frames {next_sequence} to {} are missing", mark.next_sequence - 1);
+            return Err(JournalError::damaged(&segment_path(mark.segment), mark.position, what));
+        }
+        let (options, journal) = (self.options, self.known.journal);
+        let orphan = if active.is_some() { None } else { self.sealed.pop() };
+        let writer = match (active, orphan) {
+            (Some(active), _) => JournalWriter::resume(options, journal, active),
+            (None, Some(orphan)) => JournalWriter::resume_between(options, journal, orphan),
+            (None, None) => {
+                return Err(JournalError::Missing { file: segment_path(self.place.number) });
+            }
+        };
+        Ok(RecoveredJournal {
+            writer,
+            unregistered: self.unregistered,
+            sealed: self.sealed.into_iter().map(SealedActive::followed).collect(),
+            cut: self.cut,
+            unknown: before.into_iter().map(segment_path).collect(),
+        })
+    }
+}
