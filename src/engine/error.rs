@@ -44,6 +44,7 @@ impl From<&AppendError> for CommitError {
         match error {
             AppendError::NoSpace { .. } => CommitError::NoSpace,
             AppendError::WrongBase { .. } => CommitError::Skipped,
+            AppendError::Forgotten { .. } => CommitError::Destroyed,
             AppendError::Closed => CommitError::Closed,
             AppendError::Poisoned { .. } => CommitError::Poisoned,
         }

@@ -19,7 +19,7 @@ mod writer;
 pub use error::{JournalError, UnreadableFrame, WriteError};
 pub use frame::Frame;
 pub use index::{FrameEntry, SegmentIndex};
-pub use recover::{CutTail, KnownJournal, RecoveredJournal, find_orphaned_journal};
+pub use recover::{CutTail, KnownJournal, RecoveredJournal, Unregistered, find_orphaned_journal};
 pub use segment::{JournalId, Segment, SegmentPlace, segment_path};
 pub use writer::{Group, JournalOptions, JournalWriter, Sealed, Tail};
 

@@ -27,14 +27,22 @@ pub struct KnownJournal {
 #[derive(Debug)]
 pub struct RecoveredJournal {
     pub writer: JournalWriter,
-    /// The segments that are not registered, the active one last, with their frames in the order of their sequences.
-    pub unregistered: Vec<(Arc<Segment>, Vec<(TopicId, FrameEntry)>)>,
+    /// The segments that are not registered, the active one last.
+    pub unregistered: Vec<Unregistered>,
     /// Those of them that are sealed and have a successor.
     pub sealed: Vec<Sealed>,
     /// The torn tail that was cut, if there was one.
     pub cut: Option<CutTail>,
     /// Segments in the directory that nothing refers to.
     pub unknown: Vec<String>,
+}
+
+/// A segment that nothing but itself knows.
+#[derive(Debug)]
+pub struct Unregistered {
+    pub segment: Arc<Segment>,
+    /// Its frames in the order of their sequences.
+    pub frames: Vec<(TopicId, FrameEntry)>,
 }
 
 /// A torn tail: the end of a group that was never acked as a whole.
@@ -98,7 +106,7 @@ struct Recovery<'a> {
     known: &'a KnownJournal,
     /// Where the next segment has to stand.
     place: SegmentPlace,
-    unregistered: Vec<(Arc<Segment>, Vec<(TopicId, FrameEntry)>)>,
+    unregistered: Vec<Unregistered>,
     sealed: Vec<SealedActive>,
     cut: Option<CutTail>,
 }
@@ -177,7 +185,7 @@ impl Recovery<'_> {
     }
 
     fn take(&mut self, sealed: SealedActive, frames: Vec<(TopicId, FrameEntry)>) {
-        self.unregistered.push((Arc::clone(&sealed.segment), frames));
+        self.unregistered.push(Unregistered { segment: Arc::clone(&sealed.segment), frames });
         self.place = sealed.next;
         self.sealed.push(sealed);
     }
@@ -205,7 +213,8 @@ impl Recovery<'_> {
         // What was found may have been in the kernel's memory only, and is about to be shown to readers.
         active.segment.file.sync_data().map_err(JournalError::io("sync", &active.segment.path))?;
         scan.accept(&mut active);
-        self.unregistered.push((Arc::clone(&active.segment), active.frames.clone()));
+        let (segment, frames) = (Arc::clone(&active.segment), active.frames.clone());
+        self.unregistered.push(Unregistered { segment, frames });
         Ok(Some(active))
     }
 

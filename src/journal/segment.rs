@@ -11,7 +11,7 @@ use super::{
     index::{FrameEntry, SegmentIndex},
 };
 use crate::{
-    model::TopicId,
+    model::{Offset, TopicId},
     sys::{Disk, DiskFile},
 };
 
@@ -245,8 +245,9 @@ impl Segment {
         SegmentIndex::decode(&bytes).ok_or_else(|| damaged("the index makes no sense"))
     }
 
-    /// Reads frames of a topic in the order in which they are given; those that stand side by side at one go.
-    pub fn read(&self, topic: TopicId, entries: &[FrameEntry]) -> Result<Vec<Frame>, UnreadableFrame> {
+    /// Reads frames of a topic in the order in which they are given, those that stand side by side at one go, up to the first
+    /// that is unreadable.
+    pub fn read(&self, topic: TopicId, entries: &[FrameEntry]) -> (Vec<Frame>, Option<UnreadableFrame>) {
         let mut frames = Vec::with_capacity(entries.len());
         let mut rest = entries;
         while let Some(first) = rest.first() {
@@ -260,10 +261,12 @@ impl Segment {
                 count += 1;
             }
             let (together, behind) = rest.split_at(count);
-            self.read_together(topic, together, end, &mut frames)?;
+            if let Err(unreadable) = self.read_together(topic, together, end, &mut frames) {
+                return (frames, Some(unreadable));
+            }
             rest = behind;
         }
-        Ok(frames)
+        (frames, None)
     }
 
     fn read_together(
@@ -276,12 +279,12 @@ impl Segment {
         let start = entries[0].position;
         let len = usize::try_from(end - start).expect("frames that are read together fit into memory");
         let mut buffer = vec![0; len];
-        let read = self.read_at(&mut buffer, start).map_err(|source| unreadable(entries, source))?;
+        let read = self.read_at(&mut buffer, start).map_err(|source| unreadable(&entries[0], source))?;
         let mut bytes = Bytes::from(buffer);
         bytes.truncate(read);
         for entry in entries {
             let frame = self.frame(topic, entry, &mut bytes);
-            frames.push(frame.map_err(|source| unreadable(std::slice::from_ref(entry), source))?);
+            frames.push(frame.map_err(|source| unreadable(entry, source))?);
         }
         Ok(())
     }
@@ -313,10 +316,8 @@ fn frame_end(entry: &FrameEntry) -> u64 {
     entry.position + FrameHeader::BYTES as u64 + u64::from(entry.stored_bytes)
 }
 
-fn unreadable(entries: &[FrameEntry], source: JournalError) -> UnreadableFrame {
-    let (first, last) = (entries[0], entries[entries.len() - 1]);
-    let last = crate::model::Offset::new(last.end().get().saturating_sub(1));
-    UnreadableFrame { first: first.base, last, source }
+fn unreadable(entry: &FrameEntry, source: JournalError) -> UnreadableFrame {
+    UnreadableFrame { first: entry.base, last: Offset::new(entry.end().get().saturating_sub(1)), source }
 }
 
 #[cfg(test)]

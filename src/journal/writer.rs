@@ -137,26 +137,18 @@ impl JournalWriter {
         JournalWriter { options, journal, state: State::Between(sealed.next), orphan: Some(sealed) }
     }
 
-    /// The segment that is written, if there is one.
-    pub fn active(&self) -> Option<&Arc<Segment>> {
+    /// The durable end, which is not known any more once a write has failed.
+    pub fn tail(&self) -> Result<Tail, WriteError> {
         match &self.state {
-            State::Active(active) => Some(&active.segment),
-            State::Between(_) | State::Poisoned(_) => None,
-        }
-    }
-
-    /// The durable end; `None` once a write has failed, because it is not known then.
-    pub fn tail(&self) -> Option<Tail> {
-        match &self.state {
-            State::Active(active) => Some(Tail {
+            State::Active(active) => Ok(Tail {
                 segment: active.place.number,
                 position: active.position,
                 next_sequence: active.next_sequence,
             }),
             State::Between(place) => {
-                Some(Tail { segment: place.number, position: 0, next_sequence: place.first_sequence })
+                Ok(Tail { segment: place.number, position: 0, next_sequence: place.first_sequence })
             }
-            State::Poisoned(_) => None,
+            State::Poisoned(source) => Err(WriteError::Poisoned { source: Arc::clone(source) }),
         }
     }
 

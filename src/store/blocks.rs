@@ -4,6 +4,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
+use super::stats::Stats;
 use crate::model::{BlockHead, Offset, Rlid, Time, TopicId};
 
 /// A run of one topic's events that is stored, moved and deleted as one.
@@ -53,6 +54,9 @@ pub enum AppendError {
         #[source]
         source: Option<Arc<std::io::Error>>,
     },
+    /// The topic was forgotten; it takes nothing any more.
+    #[error("topic {topic} has been forgotten")]
+    Forgotten { topic: TopicId },
     /// The store is shutting down.
     #[error("the store is closed")]
     Closed,
@@ -86,6 +90,7 @@ pub trait BlockStore: Send + Sync + fmt::Debug + 'static {
     fn seek_time(&self, topic: TopicId, time: Time) -> Reply<'_, Result<Offset, ReadError>>;
     fn forget(&self, topic: TopicId) -> Reply<'_, Result<(), AppendError>>;
     fn health(&self) -> Result<(), AppendError>;
+    fn stats(&self) -> Stats;
 }
 
 /// The blocks of all topics.
@@ -126,7 +131,7 @@ impl Blocks {
         self.0.seek_time(topic, time).await
     }
 
-    /// Drops what is stored of a topic; the space comes back in time. A topic of the same id may not be appended to again.
+    /// Drops what is stored of a topic, for good: it is empty then, and takes nothing any more. The space comes back in time.
     pub async fn forget(&self, topic: TopicId) -> Result<(), AppendError> {
         self.0.forget(topic).await
     }
@@ -134,5 +139,10 @@ impl Blocks {
     /// Whether appends can succeed: the error that poisoned the store, if one did.
     pub fn health(&self) -> Result<(), AppendError> {
         self.0.health()
+    }
+
+    /// What has been counted since the store was opened; zeros for a store that has no disk of its own.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
     }
 }

@@ -9,19 +9,29 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    AppendError, Block, BlockStore, Extent, ReadError, Record, RecordError, RecordStore, Revision, Transaction,
+    AppendError, Block, BlockStore, Extent, ReadError, Record, RecordError, RecordStore, Revision, Stats, Transaction,
     blocks::Reply,
 };
 use crate::model::{Offset, Rlid, Time, TopicId};
 
 #[derive(Debug, Default)]
 pub(super) struct MemoryBlocks {
-    topics: Mutex<HashMap<TopicId, Vec<Block>>>,
+    topics: Mutex<HashMap<TopicId, Topic>>,
+}
+
+#[derive(Debug, Default)]
+struct Topic {
+    blocks: Vec<Block>,
+    forgotten: bool,
 }
 
 impl MemoryBlocks {
-    fn with<T>(&self, topic: TopicId, look: impl FnOnce(&mut Vec<Block>) -> T) -> T {
+    fn topic<T>(&self, topic: TopicId, look: impl FnOnce(&mut Topic) -> T) -> T {
         look(self.topics.lock().unwrap_or_else(PoisonError::into_inner).entry(topic).or_default())
+    }
+
+    fn with<T>(&self, topic: TopicId, look: impl FnOnce(&[Block]) -> T) -> T {
+        self.topic(topic, |topic| look(&topic.blocks))
     }
 
     fn seek(&self, topic: TopicId, reached: impl Fn(&Block) -> bool) -> Reply<'_, Result<Offset, ReadError>> {
@@ -39,12 +49,15 @@ fn next(blocks: &[Block]) -> Offset {
 
 impl BlockStore for MemoryBlocks {
     fn append(&self, block: Block) -> Reply<'static, Result<(), AppendError>> {
-        let appended = self.with(block.head.topic, |blocks| {
-            let (topic, base, next) = (block.head.topic, block.head.base, next(blocks));
+        let appended = self.topic(block.head.topic, |state| {
+            let (topic, base, next) = (block.head.topic, block.head.base, next(&state.blocks));
+            if state.forgotten {
+                return Err(AppendError::Forgotten { topic });
+            }
             if base != next {
                 return Err(AppendError::WrongBase { topic, base, next });
             }
-            blocks.push(block);
+            state.blocks.push(block);
             Ok(())
         });
         Box::pin(ready(appended))
@@ -86,12 +99,16 @@ impl BlockStore for MemoryBlocks {
     }
 
     fn forget(&self, topic: TopicId) -> Reply<'_, Result<(), AppendError>> {
-        self.with(topic, Vec::clear);
+        self.topic(topic, |topic| *topic = Topic { blocks: Vec::new(), forgotten: true });
         Box::pin(ready(Ok(())))
     }
 
     fn health(&self) -> Result<(), AppendError> {
         Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
     }
 }
 

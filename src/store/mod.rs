@@ -10,12 +10,17 @@
 mod blocks;
 mod memory;
 mod records;
+mod stats;
+
+#[cfg(test)]
+mod suite;
 
 pub mod local;
 
 pub use crate::model::BlockHead;
 pub use blocks::{AppendError, Block, BlockStore, Blocks, Extent, ReadError};
 pub use records::{Record, RecordError, RecordStore, Records, Revision, Transaction};
+pub use stats::{SYNC_BUCKETS_US, Stats};
 
 /// Both seams of one store.
 #[derive(Debug, Clone)]
