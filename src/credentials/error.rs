@@ -69,8 +69,9 @@ pub enum SecretError {
         #[source]
         source: Cause,
     },
-    /// The keyring is there and closed, and it was not opened.
-    #[error("the keyring is locked, and it was not unlocked")]
+    /// The keyring is there and closed, and it was not opened; or it has no default collection, which Secret Service reports
+    /// alike.
+    #[error("the keyring is locked or not set up, and was not unlocked")]
     KeyringLocked {
         #[source]
         source: Cause,
@@ -144,7 +145,9 @@ impl SecretError {
                     .to_owned()
             }
             SecretError::KeyringLocked { .. } => {
-                "unlock the keyring of your desktop session and try again; nothing was lost".to_owned()
+                "unlock the keyring of your desktop session and try again, or name another place with `--storage`; \
+                 nothing was lost"
+                    .to_owned()
             }
             SecretError::KeyringSilent => "look for a window that asks to unlock the keyring".to_owned(),
             SecretError::Missing { .. } | SecretError::NotStored => "sign in again with `ensign login`".to_owned(),

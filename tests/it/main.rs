@@ -8,4 +8,5 @@
     reason = "a test stops at what it does not expect, and looks at the world itself"
 )]
 
+mod keyring;
 mod proto;
