@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 
-use super::{Availability, Broker, BrokerError, InvalidRequest, TopicEntry};
+use super::{Availability, Broker, BrokerError, InvalidRequest, Lags, TopicEntry, lag::CursorLag};
 use crate::{
     engine::{FetchError, Reader, Slice},
     ensql::RangeQuery,
@@ -31,6 +31,7 @@ pub struct SubscribeRequest {
 #[derive(Debug)]
 pub struct Subscription {
     broker: Broker,
+    lags: Lags,
     project: ProjectId,
     cursors: Vec<Cursor>,
     /// Where the search for a cursor with something to read goes on, so that no topic starves another.
@@ -53,6 +54,7 @@ struct Cursor {
     entry: Arc<TopicEntry>,
     reader: Reader,
     until: Option<Until>,
+    lag: Arc<CursorLag>,
 }
 
 /// What a cursor stops before.
@@ -109,11 +111,17 @@ impl Broker {
     }
 
     /// Registers a subscription: what is committed from now on, or from the position that its query names, will be given.
+    /// Its lag counts among `lags` for as long as it lives.
     ///
     /// # Errors
     ///
     /// When none of the topics exists, when the query can't be read or names a position outside of its topic.
-    pub async fn subscribe(&self, project: ProjectId, request: &SubscribeRequest) -> Result<Subscription, BrokerError> {
+    pub async fn subscribe(
+        &self,
+        project: ProjectId,
+        request: &SubscribeRequest,
+        lags: &Lags,
+    ) -> Result<Subscription, BrokerError> {
         // Changes are followed from before the topics are listed, so that none is missed in between.
         let changes = self.directory().changes(project);
         let seen = *changes.borrow();
@@ -138,8 +146,15 @@ impl Broker {
         let default = if until.is_some() { Position::Start } else { Position::End };
         let from = range.as_ref().and_then(|range| range.from).unwrap_or(default);
         let follows = (request.topics.is_empty() && range.is_none()).then_some(Follow { changes, seen });
-        let mut subscription =
-            Subscription { broker: self.clone(), project, cursors: Vec::new(), turn: 0, follows, lost: false };
+        let mut subscription = Subscription {
+            broker: self.clone(),
+            lags: lags.clone(),
+            project,
+            cursors: Vec::new(),
+            turn: 0,
+            follows,
+            lost: false,
+        };
         for entry in entries {
             subscription.add(entry, from, until).await?;
         }
@@ -153,11 +168,6 @@ impl Subscription {
         self.cursors.iter().map(|cursor| &cursor.entry)
     }
 
-    /// How many events of the subscription are committed and not given yet.
-    pub fn lag_events(&self) -> u64 {
-        self.cursors.iter().map(|cursor| cursor.reader.end().distance_from(cursor.reader.next())).sum()
-    }
-
     async fn add(&mut self, entry: Arc<TopicEntry>, from: Position, until: Option<Until>) -> Result<(), BrokerError> {
         let topic = match self.broker.engine.topic(entry.id(), self.project).await {
             Ok(topic) => topic,
@@ -169,7 +179,8 @@ impl Subscription {
             FetchError::BeyondEnd { offset, end } => InvalidRequest::BeyondEnd { offset, end }.into(),
             other => BrokerError::stream(other),
         })?;
-        self.cursors.push(Cursor { entry, reader: topic.reader(start), until });
+        let lag = self.lags.follow(topic.head(), start);
+        self.cursors.push(Cursor { entry, reader: topic.reader(start), until, lag });
         Ok(())
     }
 
@@ -224,6 +235,7 @@ impl Subscription {
             let read = if cursor.reader.is_ready() { cursor.reader.read().await } else { Ok(None) };
             match read {
                 Ok(Some(slice)) => {
+                    cursor.lag.reached(cursor.reader.next());
                     let topic = cursor.entry.clone();
                     let Some(end) = cursor.until.and_then(|until| until.cut(&slice)) else {
                         return Ok(Some(Delivery { topic, events: slice }));

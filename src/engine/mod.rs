@@ -37,7 +37,7 @@ pub use topic::{Batch, CommitReply, Committed, Head};
 
 use crate::{
     model::{ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},
-    store::{AppendError, Store, Transaction},
+    store::{AppendError, Stats, Store, Transaction},
     sys::{Clock, Entropy},
 };
 
@@ -131,6 +131,11 @@ impl Engine {
     /// Whether events can be committed: the error that stopped the store, if one did.
     pub fn health(&self) -> Result<(), AppendError> {
         self.0.store.blocks.health()
+    }
+
+    /// What the store has counted since it was opened.
+    pub fn store_stats(&self) -> Stats {
+        self.0.store.blocks.stats()
     }
 
     /// Takes no more batches, and returns when all that were accepted are answered.

@@ -19,6 +19,7 @@ mod grpc;
 mod lifecycle;
 mod listen;
 mod node;
+mod observe;
 mod publish;
 mod rest;
 mod root_key;

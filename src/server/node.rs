@@ -6,7 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::call::Call;
 use crate::{
-    broker::Broker,
+    broker::{Broker, Lags},
     engine::Engine,
     identity::Identity,
     sys::Clock,
@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) identity: Identity,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,
+    /// How far the open subscriptions are behind.
+    pub(super) lags: Lags,
     /// What streams are told the server is called; may be empty.
     pub(super) server_id: String,
     /// The tasks of open streams: the server stops when they have ended.

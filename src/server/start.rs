@@ -1,6 +1,6 @@
 //! Starting and stopping a node.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -10,15 +10,18 @@ use super::{
     lifecycle::{Lifecycle, Phase},
     listen,
     node::Node,
-    rest,
+    observe, rest,
     root_key::{self, RootKeyError},
     route::Routes,
 };
 use crate::{
-    broker::{Broker, OpenBrokerError},
+    broker::{Broker, Lags, OpenBrokerError},
     engine::{Engine, OpenError},
     identity::{Identity, IdentityError, IdentityOptions},
-    store::Store,
+    store::{
+        Store,
+        local::{self, CloseError, LocalOptions, LocalStore, RecoveryReport},
+    },
     sys::{Clock, Disk, Entropy},
     telemetry::Metrics,
 };
@@ -32,6 +35,8 @@ const AUDIENCE: &str = "ensign";
 /// Where events and records are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Storage {
+    /// In a directory, which is made when it is not there.
+    Directory(PathBuf),
     /// In memory: nothing survives.
     Memory,
 }
@@ -58,6 +63,14 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    #[error("could not use the data directory {}", path.display())]
+    DataDirectory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Store(#[from] local::OpenError),
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
     #[error(transparent)]
@@ -74,6 +87,8 @@ pub struct Server {
     addr: SocketAddr,
     node: Node,
     lifecycle: Lifecycle,
+    local: LocalStore,
+    recovered: RecoveryReport,
     accepting: JoinHandle<()>,
 }
 
@@ -88,13 +103,19 @@ impl Server {
         let listen_failed = |source| StartError::Listen { addr: options.addr, source };
         let listener = listen::bind(options.addr).await.map_err(listen_failed)?;
         let addr = listener.local_addr().map_err(listen_failed)?;
-        let (disk, store) = match &options.storage {
-            Storage::Memory => (Disk::memory(), Store::memory()),
+        let disk = match &options.storage {
+            Storage::Directory(path) => {
+                Disk::real(path).map_err(|source| StartError::DataDirectory { path: path.clone(), source })?
+            }
+            Storage::Memory => Disk::memory(),
         };
+        let (store, local, recovered) = LocalStore::open(&disk, &clock, &entropy, LocalOptions::default())?;
+        log_recovery(&recovered);
         let root_key = root_key::load_or_create(&disk, &entropy)?;
         let issuer = options.issuer.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
         let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
 
+        observe::register(&node);
         let routes = Routes {
             grpc: grpc::service(grpc::State {
                 broker: node.broker.clone(),
@@ -114,7 +135,7 @@ impl Server {
             node: node.clone(),
         };
         let accepting = tokio::spawn(listen::accept(listener, routes));
-        Ok(Server { addr, node, lifecycle, accepting })
+        Ok(Server { addr, node, lifecycle, local, recovered, accepting })
     }
 
     /// The address that the server listens on.
@@ -132,9 +153,18 @@ impl Server {
         &self.node.broker
     }
 
+    /// What opening the store found and did.
+    pub fn recovered(&self) -> &RecoveryReport {
+        &self.recovered
+    }
+
     /// Stops in order: no more connections, streams are told, what was accepted is committed, the store is closed.
     /// Streams that do not end in time are cut.
-    pub async fn stop(self) {
+    ///
+    /// # Errors
+    ///
+    /// When the store could not write any more, or could not note that it was closed in order. What was acked is there.
+    pub async fn stop(self) -> Result<(), CloseError> {
         self.lifecycle.enter(Phase::Stopping);
         self.node.draining.cancel();
         self.accepting.await.unwrap_or(());
@@ -149,6 +179,20 @@ impl Server {
         self.node.broker.close().await;
         self.node.engine.close().await;
         self.node.identity.flush().await;
+        self.local.close().await
+    }
+}
+
+/// Says what a reopening had to put right.
+fn log_recovery(recovered: &RecoveryReport) {
+    if let Some(cut) = &recovered.cut {
+        tracing::warn!(
+            ?cut,
+            "cut off the torn end of the journal: what was being written when the broker last died, and never acked"
+        );
+    }
+    for file in &recovered.unknown {
+        tracing::warn!(file, "a file in the journal belongs to nothing");
     }
 }
 
@@ -172,6 +216,7 @@ async fn open_node(
         identity,
         metrics: Arc::new(Metrics::new()),
         clock,
+        lags: Lags::default(),
         server_id,
         tasks: TaskTracker::new(),
         draining: CancellationToken::new(),

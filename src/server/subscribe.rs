@@ -98,7 +98,7 @@ impl SubscribeStream {
         };
         let client_id = asked.client_id.clone();
         let request = request(asked).map_err(StreamEnd::Refused)?;
-        let subscription = self.node.broker.subscribe(self.project, &request).await;
+        let subscription = self.node.broker.subscribe(self.project, &request, &self.node.lags).await;
         let subscription = subscription.map_err(|error| StreamEnd::Refused(broker_status(&error)))?;
         tracing::debug!(subject = %self.principal.subject, client_id, "subscribed");
         let topics = subscription

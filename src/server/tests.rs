@@ -192,7 +192,7 @@ async fn an_event_reaches_its_subscriber_with_what_the_broker_sets() {
     drop(subscriber.requests);
     assert!(matches!(subscriber.replies.message().await.unwrap().unwrap().embed, Some(Got::CloseStream(_))));
     assert!(subscriber.replies.message().await.unwrap().is_none());
-    peer.server.stop().await;
+    peer.server.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -316,7 +316,7 @@ async fn a_stopping_server_tells_its_streams() {
     publisher.send(&topic, event("x"), "x").await;
     publisher.answer().await;
     subscriber.next().await;
-    peer.server.stop().await;
+    peer.server.stop().await.unwrap();
     assert!(matches!(publisher.replies.message().await.unwrap().unwrap().embed, Some(Reply::CloseStream(_))));
     assert_eq!(publisher.replies.message().await.unwrap_err().code(), Code::Unavailable);
     assert!(matches!(subscriber.replies.message().await.unwrap().unwrap().embed, Some(Got::CloseStream(_))));

@@ -13,6 +13,13 @@ pub use entropy::Entropy;
 
 use crate::model::Ulid;
 
+/// How much memory the process occupies, in bytes, where the system tells.
+pub fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
 /// A new identifier from a clock and a source of randomness.
 pub fn new_ulid(clock: &Clock, entropy: &Entropy) -> Ulid {
     Ulid::from_parts(clock.now().millis(), entropy.bytes())

@@ -1,0 +1,66 @@
+//! Metrics that are kept elsewhere, and read when somebody asks for them.
+
+use super::node::Node;
+use crate::{
+    store::{SYNC_BUCKETS_US, Stats},
+    telemetry::Times,
+};
+
+/// A counter's name and help text, and what it reads.
+type Counted = (&'static str, &'static str, fn(&Stats) -> u64);
+
+/// Registers what the store and the streams count of themselves.
+pub(super) fn register(node: &Node) {
+    let metrics = &node.metrics;
+    let counters: [Counted; 4] = [
+        ("ensign_journal_commits", "Groups of blocks that became durable together", |stats| stats.groups),
+        ("ensign_journal_blocks", "Blocks that became durable", |stats| stats.blocks),
+        ("ensign_journal_bytes", "Bytes that were written to the journal", |stats| stats.bytes),
+        ("ensign_journal_segments_sealed", "Segments of the journal that were sealed", |stats| stats.segments_sealed),
+    ];
+    for (name, help, read) in counters {
+        let engine = node.engine.clone();
+        metrics.observe_counter(name, help, move || read(&engine.store_stats()));
+    }
+    let engine = node.engine.clone();
+    metrics.observe_times("ensign_journal_sync_seconds", "How long syncs of the journal took, in seconds", move || {
+        sync_times(&engine.store_stats())
+    });
+    let lags = node.lags.clone();
+    metrics.observe_gauge(
+        "ensign_subscriber_lag_events",
+        "Committed events that open subscriptions have not been given yet, all together",
+        move || lags.events(),
+    );
+    let (clock, started) = (node.clock.clone(), node.clock.elapsed());
+    metrics.observe_gauge("ensign_uptime_seconds", "How long the server has been running, in seconds", move || {
+        clock.elapsed().saturating_sub(started).as_secs()
+    });
+    metrics.observe_gauge("ensign_resident_memory_bytes", "The process's resident memory", resident_bytes);
+}
+
+fn sync_times(stats: &Stats) -> Times {
+    let bounds = SYNC_BUCKETS_US.iter().map(|us| std::time::Duration::from_micros(*us).as_secs_f64());
+    let buckets = bounds.chain([f64::INFINITY]).zip(stats.syncs).collect();
+    Times { buckets, sum_seconds: stats.sync_time.as_secs_f64() }
+}
+
+fn resident_bytes() -> u64 {
+    crate::sys::resident_bytes().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sync_times_have_a_bucket_for_everything() {
+        let mut stats = Stats::default();
+        stats.syncs[0] = 2;
+        *stats.syncs.last_mut().unwrap() = 1;
+        let times = sync_times(&stats);
+        assert_eq!(times.buckets.len(), stats.syncs.len());
+        assert_eq!(times.buckets[0], (0.000_05, 2));
+        assert_eq!(times.buckets.last(), Some(&(f64::INFINITY, 1)));
+    }
+}
