@@ -1,1 +1,12 @@
-fn main() {}
+//! The binary: everything is in the library.
+
+use std::process::ExitCode;
+
+/// Chunks of 64 KiB and more come and go with every batch of events, which the system's allocator gives back to the kernel
+/// each time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ensign::cli::main()
+}

@@ -1,1 +1,37 @@
-//! To be described.
+//! The command line: one file for each command; `output` is the one place that writes to standard output, and `error`
+//! turns errors into text and exit codes.
+//!
+//! Invariants: data goes to standard output, everything else to standard error; a closed pipe is no failure. Nothing is asked when
+//! standard input is not a terminal. No secret is taken from or put on a command line, and a profile's secret goes to
+//! the profile's server alone. What was typed (`Args`) and what is meant ([`target::Target`]) are two types.
+//!
+//! What it does not do: anything that a program that links this crate could want; that is in `client` and `server`.
+
+mod args;
+mod complete;
+mod completions;
+mod context;
+mod dev_server;
+mod env;
+mod error;
+mod exit_codes;
+mod human;
+mod login;
+mod logout;
+mod man;
+mod output;
+mod profile;
+mod progress;
+mod prompt;
+mod publish;
+mod record;
+mod run;
+mod status;
+mod tail;
+mod target;
+mod topic;
+mod whoami;
+
+use context::Context;
+
+pub use run::main;

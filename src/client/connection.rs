@@ -53,7 +53,8 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that connects and signs in when it is first used. Without credentials, the calls that need none work.
+    /// A client that connects and signs in when it is first used. Without credentials, the calls that need none work. Must be
+    /// called on a Tokio runtime.
     pub fn new(endpoint: Endpoint, credentials: Option<Credentials>, clock: Clock) -> Result<Client, ClientError> {
         let tls = |error: tonic::transport::Error| ClientError::Tls { reason: super::error::root_cause(&error) };
         let mut transport = Transport::from_shared(endpoint.url())

@@ -103,6 +103,11 @@ impl Subscriber {
             Some(Position::Time(time)) => Stop::Time(time),
             Some(Position::Ago(nanos)) => Stop::Time(now.plus_nanos(-nanos)),
         };
+        // A query that only says where to stop would start at the beginning.
+        let start = match (start, stop) {
+            (Start::Now, Stop::Event(_) | Stop::Time(_)) => Start::Time(now),
+            (start, _) => start,
+        };
         let mut subscriber = Subscriber {
             client: client.clone(),
             topic: options.topic,

@@ -85,7 +85,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
-    pub(super) node: Node,
+    node: Node,
     lifecycle: Lifecycle,
     local: LocalStore,
     recovered: RecoveryReport,

@@ -4,12 +4,14 @@
 mod clock;
 mod disk;
 mod entropy;
+mod process;
 
 pub mod files;
 
 pub use clock::{Clock, ManualClock};
 pub use disk::{Disk, DiskFile, DiskLock, Fault, FaultKind, LOCK_FILE, LockError, Loss, Operation, SimulatedDisk};
 pub use entropy::Entropy;
+pub use process::terminate;
 
 use crate::model::Ulid;
 

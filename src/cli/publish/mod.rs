@@ -1,0 +1,296 @@
+//! `ensign publish`: events from an argument, files or standard input.
+
+mod document;
+mod format;
+mod input;
+mod lines;
+mod report;
+
+use std::{collections::BTreeMap, path::PathBuf, pin::pin, str::FromStr, time::Duration};
+
+use bytes::Bytes;
+use clap::ValueEnum as _;
+use clap_complete::ArgValueCandidates;
+
+use super::{
+    Context, complete,
+    error::{CliError, Result},
+    progress::ProgressLine,
+};
+use crate::{
+    client::{Client, ClientError, Code, Outcome, Publisher, PublisherOptions},
+    model::{Mimetype, Schema, TopicId},
+};
+use format::InputFormat;
+use input::{Batch, Input, Recipe};
+use report::Report;
+
+/// How often progress is shown.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Publish events from an argument, files or standard input
+///
+/// Waits until every event is acknowledged, which means that it is on stable storage. A topic that does not exist is made,
+/// unless --no-create says otherwise.
+///
+/// Each line is an event, and its bytes are the event's data, untouched: no end of line, everything else. Empty lines are
+/// skipped and counted. A line that is a record of `ensign tail -o jsonl` is published as the event that it describes, with its
+/// media type, type, metadata, key and time of creation; --no-records switches that off.
+///
+/// The formats (--format, otherwise guessed from a file's name, otherwise lines):
+///   lines  each line is an event (text/plain)
+///   jsonl  each line is an event, and has to be JSON (application/json)
+///   json   a document: each element of an array is an event, and so is each value that stands alone (application/json)
+///   csv    each row is an event, quotes and all; the first row names the columns and goes into each event's metadata as
+///          `csv.header` instead; --no-header says that it is a row like the others (text/csv)
+///   raw    the whole file is one event (the media type of the file's name)
+///
+/// An event can have up to 5,243,000 bytes. Larger ones are refused before they are sent.
+#[derive(Debug, clap::Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:
+  $ ensign publish hello -m 'world'
+  $ ensign publish flights flights.jsonl --type flight@1.0.0 --meta source=bts
+  $ tail -F access.log | ensign publish access"
+)]
+pub(super) struct Args {
+    /// The topic, by name or id
+    #[arg(value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
+    topic: String,
+
+    /// The files to read; without any, or as -, standard input
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// Publish this text; can be repeated
+    #[arg(short, long, value_name = "DATA", conflicts_with = "files", allow_hyphen_values = true)]
+    message: Vec<String>,
+
+    /// What the input looks like
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    format: Option<InputFormat>,
+
+    /// The media type of the events
+    #[arg(long, value_name = "TYPE/SUBTYPE")]
+    mimetype: Option<MimetypeArg>,
+
+    /// The events' type and its version
+    #[arg(long = "type", value_name = "NAME@VERSION")]
+    schema: Option<Schema>,
+
+    /// Metadata for each event; can be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    meta: Vec<MetaArg>,
+
+    /// The key of each event
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+
+    /// Take the first row of CSV for data and not for the names of the columns
+    #[arg(long)]
+    no_header: bool,
+
+    /// Publish lines that are records of `ensign tail` as they are
+    #[arg(long)]
+    no_records: bool,
+
+    /// Fail when the topic does not exist, instead of making it
+    #[arg(long)]
+    no_create: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct MimetypeArg(Mimetype);
+
+impl FromStr for MimetypeArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<MimetypeArg, String> {
+        Mimetype::parse(text).map(MimetypeArg).map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Debug, Clone)]
+struct MetaArg {
+    name: String,
+    value: String,
+}
+
+impl FromStr for MetaArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<MetaArg, String> {
+        match text.split_once('=') {
+            Some((name, value)) if !name.is_empty() => Ok(MetaArg { name: name.to_owned(), value: value.to_owned() }),
+            _ => Err("write it as NAME=VALUE".to_owned()),
+        }
+    }
+}
+
+impl Args {
+    pub(super) fn run(self, context: &mut Context) -> Result<()> {
+        if self.no_header && self.format.is_some_and(|format| format != InputFormat::Csv) {
+            return Err(CliError::usage("--no-header is about CSV").hint("add --format csv, or leave --no-header away"));
+        }
+        context.block_on(async |context| self.publish(context).await)
+    }
+
+    fn recipe(&self) -> Recipe {
+        let metadata: BTreeMap<String, String> =
+            self.meta.iter().map(|meta| (meta.name.clone(), meta.value.clone())).collect();
+        Recipe {
+            format: self.format,
+            mimetype: self.mimetype.map(|mimetype| mimetype.0),
+            schema: self.schema.clone(),
+            metadata,
+            key: self.key.as_ref().map(|key| Bytes::from(key.clone())),
+            header: !self.no_header,
+            records: !self.no_records,
+        }
+    }
+
+    async fn publish(self, context: &mut Context) -> Result<()> {
+        let inputs = Input::list(&self.files, &self.message)?;
+        let client = context.connect().await?;
+        let (publisher, topic) = self.open(context, &client).await?;
+        let mut report = Report::new(&self.topic, &inputs, context.clock.clone());
+        let mut batches = input::spawn(inputs, self.recipe(), context.clock.clone());
+
+        let mut stream = Stream { publisher, topic };
+        let line = ProgressLine::new(&context.output, report.input_bytes());
+        let ended = stream.pump(&mut batches, &mut report, &line).await;
+        line.clear();
+        let outcome = match ended {
+            End::Done => stream.publisher.close().await,
+            End::Interrupted | End::Failed(_) => stream.publisher.abort(),
+        };
+        report.finish(context, outcome, ended)
+    }
+
+    /// Opens a stream to the topic, which is made when there is none.
+    async fn open(&self, context: &Context, client: &Client) -> Result<(Publisher, TopicId)> {
+        let options = PublisherOptions { topics: vec![self.topic.clone()], ..PublisherOptions::default() };
+        let about = |error: ClientError| CliError::from(error).about(format!("topic {}", self.topic));
+        let publisher = match Publisher::open(client, options.clone()).await {
+            Err(error) if error.code() == Some(Code::FailedPrecondition) => {
+                self.create(context, client).await?;
+                Publisher::open(client, options).await.map_err(about)?
+            }
+            opened => opened.map_err(about)?,
+        };
+        let topics = publisher.topics();
+        let topic = topics.get(&self.topic).or_else(|| topics.values().next()).copied();
+        let topic = topic.ok_or_else(|| self.unknown())?;
+        Ok((publisher, topic))
+    }
+
+    async fn create(&self, context: &Context, client: &Client) -> Result<()> {
+        if self.no_create {
+            return Err(self.unknown());
+        }
+        match client.create_topic(&self.topic).await {
+            Ok(_) => {
+                context.output.note(&format!("created topic {}", self.topic));
+                Ok(())
+            }
+            // Somebody else was faster.
+            Err(error) if error.is_already_exists() => Ok(()),
+            Err(error) if error.code() == Some(Code::PermissionDenied) => {
+                Err(CliError::not_found(format!("there is no topic {}, and this key may not make it", self.topic)))
+            }
+            Err(error) => Err(CliError::from(error).about(format!("topic {}", self.topic))),
+        }
+    }
+
+    fn unknown(&self) -> CliError {
+        CliError::not_found(format!("there is no topic {}", self.topic))
+            .hint(format!("make it with `ensign topic create {}`", self.topic))
+    }
+}
+
+/// How the pumping of events ended.
+#[derive(Debug)]
+enum End {
+    Done,
+    Interrupted,
+    Failed(CliError),
+}
+
+struct Stream {
+    publisher: Publisher,
+    topic: TopicId,
+}
+
+impl Stream {
+    /// Moves what is read into the stream, and waits for the acks.
+    async fn pump(
+        &mut self,
+        batches: &mut tokio::sync::mpsc::Receiver<Batch>,
+        report: &mut Report,
+        line: &ProgressLine,
+    ) -> End {
+        let mut interrupt = pin!(tokio::signal::ctrl_c());
+        let mut tick = tokio::time::interval(TICK);
+        let mut sending = true;
+        loop {
+            if !sending {
+                let publisher = &self.publisher;
+                tokio::select! {
+                    biased;
+                    _ = &mut interrupt => return End::Interrupted,
+                    flushed = publisher.flush() => return match flushed {
+                        Ok(()) => End::Done,
+                        Err(error) => End::Failed(error.into()),
+                    },
+                    _ = tick.tick() => report.show(line, &publisher.progress()),
+                }
+                continue;
+            }
+            let batch = tokio::select! {
+                biased;
+                _ = &mut interrupt => return End::Interrupted,
+                batch = batches.recv() => batch,
+                _ = tick.tick() => {
+                    report.show(line, &self.publisher.progress());
+                    continue;
+                }
+            };
+            let Some(batch) = batch else {
+                sending = false;
+                continue;
+            };
+            let drafts = match report.add(batch) {
+                Ok(drafts) => drafts,
+                Err(error) => return End::Failed(error),
+            };
+            // Dropping `send` midway would tear a batch apart, so it is not polled again after an interruption.
+            tokio::select! {
+                biased;
+                _ = &mut interrupt => return End::Interrupted,
+                sent = self.publisher.send(self.topic, &drafts) => if let Err(error) = sent {
+                    return End::Failed(error.into());
+                },
+            }
+            report.show(line, &self.publisher.progress());
+        }
+    }
+}
+
+/// The names of the formats, for messages.
+fn format_name(format: InputFormat) -> String {
+    format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+impl Report {
+    /// The account of an outcome, on standard error, and the exit code.
+    fn finish(mut self, context: &mut Context, outcome: Outcome, end: End) -> Result<()> {
+        self.close(outcome);
+        self.print(context)?;
+        match end {
+            End::Interrupted => Err(CliError::interrupted()),
+            End::Failed(error) => Err(error),
+            End::Done => self.verdict(),
+        }
+    }
+}

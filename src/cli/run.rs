@@ -1,0 +1,239 @@
+//! From the arguments of the process to its exit code.
+
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
+
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, error::ErrorKind, parser::ValueSource};
+use clap_complete::CompleteEnv;
+
+use super::{
+    Context,
+    args::{Cli, Command},
+    context::{Globals, Said},
+    error::{CliError, Kind, Result},
+    output::{Color, Output, error_text, print_help},
+};
+use crate::{
+    config::Environment,
+    sys::Clock,
+    telemetry::{self, LogFormat},
+};
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    CompleteEnv::with_factory(Cli::command).bin("ensign").complete();
+    let environment = Environment::current();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let json = wants_json(&arguments, &environment);
+    match run(&arguments, environment) {
+        Ok(code) => code,
+        Err(error) => {
+            error_text(&error.render(json, colors_errors()));
+            error.exit_code()
+        }
+    }
+}
+
+fn run(arguments: &[OsString], environment: Environment) -> Result<ExitCode> {
+    let mut matches = match Cli::command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return explain(&error),
+    };
+    let typed = Typed::of(&matches);
+    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| usage_error(&error))?;
+    typed.check(&cli.command)?;
+    start_logging(&cli)?;
+
+    let globals = cli.globals;
+    let color = match globals.color {
+        Color::Auto if environment.get("NO_COLOR").is_some() => Color::Never,
+        color => color,
+    };
+    let uses = cli.command.uses();
+    let format = globals.output.filter(|_| uses.output);
+    let jq = globals.jq.filter(|_| uses.output);
+    let output = Output::new(format, jq.as_deref(), color, globals.quiet)?;
+    let globals = Globals {
+        profile: Said::new(globals.profile, typed.has("profile")),
+        endpoint: Said::new(globals.endpoint, typed.has("endpoint")),
+        project: Said::new(globals.project, typed.has("project")),
+        no_input: globals.no_input,
+    };
+    let mut context = Context { environment, globals, output, clock: Clock::real() };
+    let code = execute(cli.command, &mut context)?;
+    context.output.flush()?;
+    Ok(code)
+}
+
+fn execute(command: Command, context: &mut Context) -> Result<ExitCode> {
+    match command {
+        Command::DevServer(args) => return args.run(context),
+        Command::Login(args) => args.run(context),
+        Command::Logout(args) => args.run(context),
+        Command::Whoami(args) => args.run(context),
+        Command::Profile(args) => args.run(context),
+        Command::Status(args) => args.run(context),
+        Command::Env(args) => args.run(context),
+        Command::Topic(args) => args.run(context),
+        Command::Publish(args) => args.run(context),
+        Command::Tail(args) => args.run(context),
+        Command::Completions(args) => args.run(context),
+        Command::Man(args) => args.run(context),
+        Command::ExitCodes(args) => args.run(context),
+    }?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The global flags that were typed, as opposed to set by their variables.
+struct Typed(Vec<&'static str>);
+
+impl Typed {
+    fn of(matches: &ArgMatches) -> Typed {
+        let typed = |id: &&'static str| {
+            let mut level = Some(matches);
+            while let Some(matches) = level {
+                if matches.try_contains_id(id).is_ok() && matches.value_source(id) == Some(ValueSource::CommandLine) {
+                    return true;
+                }
+                level = matches.subcommand().map(|(_, below)| below);
+            }
+            false
+        };
+        Typed(["profile", "endpoint", "project", "output", "jq"].into_iter().filter(typed).collect())
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.0.contains(&id)
+    }
+
+    /// Refuses flags that mean nothing to the command.
+    fn check(&self, command: &Command) -> Result<()> {
+        let uses = command.uses();
+        let means_something = |id: &str| match id {
+            "profile" => uses.profile,
+            "endpoint" | "project" => uses.server,
+            _ => uses.output,
+        };
+        match self.0.iter().find(|id| !means_something(id)) {
+            Some(id) => {
+                Err(CliError::usage(format!("--{id} means nothing to this command")).hint(format!("leave --{id} away")))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// Help and version are output; everything else that clap stops for is a mistake.
+fn explain(error: &clap::Error) -> Result<ExitCode> {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            print_help(&error.render())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            error_text(&error.render().to_string());
+            Err(CliError { kind: Kind::Usage, message: String::new(), hint: None })
+        }
+        _ => Err(usage_error(error)),
+    }
+}
+
+/// What clap says in paragraphs, in a line and a hint.
+fn usage_error(error: &clap::Error) -> CliError {
+    let text = error.render().to_string();
+    let mut message = String::new();
+    let mut hint = None;
+    for paragraph in text.split("\n\n") {
+        let line = paragraph.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        if let Some(first) = line.strip_prefix("error: ") {
+            first.clone_into(&mut message);
+        } else if let Some(tip) = line.strip_prefix("tip: ") {
+            hint.get_or_insert_with(|| tip.to_owned());
+        } else if let Some(usage) = line.strip_prefix("Usage: ") {
+            let words = usage.split(' ').take_while(|word| !word.starts_with(['[', '<', '-']));
+            let command = words.collect::<Vec<_>>().join(" ");
+            hint.get_or_insert_with(|| format!("`{command} --help` explains the command"));
+        }
+    }
+    let error = CliError::usage(message);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error.hint("`ensign --help` explains the commands"),
+    }
+}
+
+/// Whether errors are to be JSON. This is asked before the command line is known to be right.
+fn wants_json(arguments: &[OsString], environment: &Environment) -> bool {
+    let is_json = |text: &str| matches!(text, "json" | "jsonl");
+    let texts: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    let before_command = texts.iter().take_while(|text| **text != "--");
+    let mut said = None;
+    let mut previous = "";
+    for text in before_command {
+        if matches!(previous, "-o" | "--output") {
+            said = Some(is_json(text));
+        } else if let Some(format) = text.strip_prefix("--output=").or_else(|| text.strip_prefix("-o")) {
+            said = Some(is_json(format.trim_start_matches('=')));
+        }
+        previous = text;
+    }
+    said.unwrap_or_else(|| environment.get("ENSIGN_OUTPUT").is_some_and(is_json))
+}
+
+fn colors_errors() -> bool {
+    // What --color says is not known when the command line is wrong; the terminal and NO_COLOR always are.
+    std::io::stderr().is_terminal() && Environment::current().get("NO_COLOR").is_none()
+}
+
+fn start_logging(cli: &Cli) -> Result<()> {
+    let directives = match cli.globals.verbose {
+        // The commands say themselves what their user has to know.
+        0 if matches!(cli.command, Command::DevServer(_)) => "warn",
+        0 => return Ok(()),
+        1 => "warn,ensign=info",
+        2 => "info,ensign=debug",
+        _ => "debug,ensign=trace",
+    };
+    telemetry::init(directives, LogFormat::Text, colors_errors()).map_err(|error| CliError::chain(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn errors_are_json_when_output_is() {
+        let check = |line: &str, variable: &str, expected| {
+            let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let environment = [("ENSIGN_OUTPUT".to_owned(), variable.to_owned())].into_iter().collect();
+            assert_eq!(wants_json(&arguments, &environment), expected, "{line}");
+        };
+        check("ensign -o json topic list", "", true);
+        check("ensign topic list --output=json", "", true);
+        check("ensign topic list -ojsonl", "", true);
+        check("ensign topic list -o table", "json", false);
+        check("ensign topic list", "json", true);
+        check("ensign dev-server -- x -o json", "", false);
+    }
+
+    /// Every command has a first line that is short and imperative, and two worked examples.
+    #[test]
+    fn every_command_explains_itself() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+            assert!(!about.is_empty() && about.len() <= 70 && !about.ends_with('.'), "{name}: {about:?}");
+            if !command.has_subcommands() && !command.is_hide_set() {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                let examples = help.lines().filter(|line| line.starts_with("  $ ") && line.contains("ensign "));
+                assert!(examples.count() >= 2, "{name} has fewer than two examples");
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

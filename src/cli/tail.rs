@@ -1,0 +1,176 @@
+//! `ensign tail`: events as they come, and from any point in the past.
+
+use std::{pin::pin, time::Duration};
+
+use clap_complete::ArgValueCandidates;
+use tokio::sync::mpsc;
+
+use super::{
+    Context, complete,
+    error::{CliError, Kind, Result},
+    human::Span,
+    output::EventWriter,
+};
+use crate::{
+    client::{Client, ClientError, Code, Delivery, Subscriber, SubscriberOptions},
+    model::{Position, Ulid},
+};
+
+/// Show events as they come, and from any point in the past
+///
+/// Follows the topics until it is interrupted, or until --until, -n or --idle say that it is over. When the connection
+/// breaks, it is made again and the output goes on behind the last event, without a gap or a repetition.
+///
+/// On a terminal events are shown as a table, otherwise as JSON lines (-o jsonl), which `ensign publish` takes back without
+/// losing anything. With -o raw each event's data is followed by an end of line and by nothing else: what was published
+/// line by line comes out as it was, with an end of line behind the last line also where the file had none. Data that
+/// itself holds ends of lines can't be told apart in that form; use -o jsonl for it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  $ ensign tail flights --from start
+  $ ensign tail orders payments --from -15m -o 'template={topic} {offset} {data}'
+  $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
+
+Positions are start, end (or now), an offset, an event's id, a time (RFC 3339 or a date) or an age like -15m.")]
+pub(super) struct Args {
+    /// The topics, by name or id
+    #[arg(required = true, value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
+    topics: Vec<String>,
+
+    /// Where to start: with the event at this position
+    #[arg(long, value_name = "POSITION", default_value = "end", allow_hyphen_values = true)]
+    from: Position,
+
+    /// Where to stop: before the event at this position
+    #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
+    until: Option<Position>,
+
+    /// Stop after this many events
+    #[arg(short = 'n', long, value_name = "COUNT")]
+    limit: Option<u64>,
+
+    /// Stop when no event has come for this long
+    #[arg(long, value_name = "DURATION")]
+    idle: Option<Span>,
+}
+
+/// What a subscription has to say, and which one it is.
+type Report = (usize, std::result::Result<Delivery, ClientError>);
+
+impl Args {
+    pub(super) fn run(self, context: &mut Context) -> Result<()> {
+        context.block_on(async |context| self.follow(context).await)
+    }
+
+    async fn follow(self, context: &mut Context) -> Result<()> {
+        let mut writer = EventWriter::new(&context.output, self.topics.len() > 1);
+        if self.limit == Some(0) {
+            writer.finish(&mut context.output)?;
+            return context.output.flush();
+        }
+        let client = context.connect().await?;
+        let mut names = Vec::new();
+        let mut subscribers = Vec::new();
+        for topic in &self.topics {
+            let subscriber = self.subscribe(&client, topic).await?;
+            names.push(subscriber.topic().to_owned());
+            subscribers.push(subscriber);
+        }
+        let mut reports = spawn(subscribers);
+        let result = self.read(context, &mut writer, &names, &mut reports).await;
+        match &result {
+            Err(error) if error.kind == Kind::ClosedPipe => {}
+            _ => {
+                writer.finish(&mut context.output)?;
+                context.output.flush()?;
+            }
+        }
+        result
+    }
+
+    async fn subscribe(&self, client: &Client, topic: &str) -> Result<Subscriber> {
+        // A name of this form is possible; it is tried first.
+        let name = match Ulid::parse(topic) {
+            Ok(_) => match client.find_topic(topic).await? {
+                Some(found) => found.name,
+                None => return Err(unknown_topic(topic)),
+            },
+            Err(_) => topic.to_owned(),
+        };
+        let options = SubscriberOptions { topic: name, from: self.from, until: self.until, retry_for: None };
+        Subscriber::open(client, options).await.map_err(|error| match error.code() {
+            Some(Code::FailedPrecondition | Code::NotFound) => unknown_topic(topic),
+            _ => CliError::from(error).about(format!("topic {topic}")),
+        })
+    }
+
+    /// Writes what comes until something says that it is over.
+    async fn read(
+        &self,
+        context: &mut Context,
+        writer: &mut EventWriter,
+        names: &[String],
+        reports: &mut mpsc::Receiver<Report>,
+    ) -> Result<()> {
+        let mut left = self.limit.unwrap_or(u64::MAX);
+        let mut open = names.len();
+        let mut interrupt = pin!(tokio::signal::ctrl_c());
+        let idle = self.idle.map_or(Duration::MAX, |span| span.0);
+        while open > 0 && left > 0 {
+            let report = if let Ok(report) = reports.try_recv() {
+                Some(report)
+            } else {
+                // Nothing more is there now: what was gathered has to be seen.
+                context.output.flush()?;
+                tokio::select! {
+                    report = reports.recv() => report,
+                    _ = &mut interrupt => return Err(CliError::interrupted()),
+                    () = context.clock.sleep(idle) => return Ok(()),
+                }
+            };
+            let Some((index, delivery)) = report else {
+                return Ok(());
+            };
+            match delivery.map_err(|error| CliError::from(error).about(format!("topic {}", names[index])))? {
+                Delivery::Ended => open -= 1,
+                Delivery::Interrupted { reason } => {
+                    context.output.flush()?;
+                    context.output.note(&format!("{reason}; connecting again"));
+                }
+                Delivery::Events(events) => {
+                    for event in &events {
+                        if left == 0 {
+                            break;
+                        }
+                        left -= 1;
+                        writer.write(&mut context.output, event, &names[index])?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads all subscriptions at once. The tasks end with the receiver, and with the runtime.
+fn spawn(subscribers: Vec<Subscriber>) -> mpsc::Receiver<Report> {
+    let (sender, receiver) = mpsc::channel(1);
+    for (index, mut subscriber) in subscribers.into_iter().enumerate() {
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            loop {
+                let delivery = subscriber.next().await;
+                let over = matches!(delivery, Err(_) | Ok(Delivery::Ended));
+                if sender.send((index, delivery)).await.is_err() || over {
+                    return;
+                }
+            }
+        });
+    }
+    receiver
+}
+
+fn unknown_topic(topic: &str) -> CliError {
+    CliError::not_found(format!("there is no topic {topic}"))
+        .hint(format!("`ensign topic list` shows what there is, `ensign topic create {topic}` makes it"))
+}

@@ -1,0 +1,275 @@
+//! Which server a command talks to and as whom, and where each of these values came from.
+
+use super::{
+    context::{Globals, Said},
+    error::{CliError, Result},
+};
+use crate::{
+    client::{self, Claims, Endpoint},
+    config::{Environment, Setting, Source},
+    credentials::{Credentials, Profile},
+    model::Secret,
+};
+
+/// Where a server is when nobody says anything.
+const ENDPOINT: &str = "localhost:5356";
+
+/// The settled values.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// The profile that was named or is selected.
+    pub(super) profile: Option<Setting<String>>,
+    pub(super) address: Setting<client::Address>,
+    pub(super) auth_url: Setting<String>,
+    pub(super) insecure: Setting<bool>,
+    pub(super) client_id: Option<Setting<String>>,
+    pub(super) project: Option<Setting<String>>,
+    secret: Option<SecretSource>,
+}
+
+#[derive(Debug, Clone)]
+enum SecretSource {
+    Environment,
+    Profile(String, Profile),
+}
+
+impl Target {
+    pub(super) fn settle(globals: &Globals, environment: &Environment, credentials: &Credentials) -> Result<Target> {
+        let found = find_profile(globals, credentials)?;
+        // Naming a profile on the command line chooses everything that is in it: flags go before the environment.
+        let chosen = globals.profile.as_ref().is_some_and(|said| said.typed);
+        let environment = if chosen { &Environment::default() } else { environment };
+        let source = |name: &str| Source::Profile(name.to_owned());
+
+        let said = |said: &Option<Said>, flag, variable| {
+            let said = said.clone().filter(|said| said.typed || !chosen);
+            let source = if said.as_ref().is_some_and(|said| said.typed) {
+                Source::Flag(flag)
+            } else {
+                Source::Environment(variable)
+            };
+            (said.map(|said| said.text), source)
+        };
+        let of_profile = match &found {
+            Some((name, profile)) => (Some(profile.endpoint.clone()), source(&name.value)),
+            None => (None, Source::Default),
+        };
+        let text = Setting::first([
+            said(&globals.endpoint, "--endpoint", "ENSIGN_ENDPOINT"),
+            of_profile,
+            (Some(ENDPOINT.to_owned()), Source::Default),
+        ])
+        .expect("the default is a value");
+        let address: client::Address =
+            text.value.parse().map_err(|error: client::ParseAddressError| CliError::usage(error.to_string()))?;
+
+        // What a profile says about a server holds for that server alone; its secret must not go to another.
+        let own = found.as_ref().filter(|(_, profile)| same_address(&profile.endpoint, &address));
+        let own_source = || own.map_or(Source::Default, |(name, _)| source(&name.value));
+        let insecure = Setting::first([
+            (environment.switch("ENSIGN_INSECURE"), Source::Environment("ENSIGN_INSECURE")),
+            (own.map(|(_, profile)| profile.insecure), own_source()),
+        ]);
+        let derived = Endpoint::new(address.clone(), None, insecure.as_ref().map(|setting| setting.value));
+        let insecure = insecure.unwrap_or_else(|| Setting::new(derived.is_insecure(), Source::Default));
+        let auth_url = Setting::first([
+            (environment.get("ENSIGN_AUTH_URL").map(str::to_owned), Source::Environment("ENSIGN_AUTH_URL")),
+            (own.map(|(_, profile)| profile.auth_url.clone()), own_source()),
+            (Some(derived.auth_url().to_owned()), Source::Default),
+        ])
+        .expect("the default is a value");
+
+        let own = own.filter(|(_, profile)| profile.auth_url == auth_url.value);
+        let project = Setting::first([
+            said(&globals.project, "--project", "ENSIGN_PROJECT"),
+            (own.and_then(|(_, profile)| profile.project.clone()), own_source()),
+        ]);
+        let (client_id, secret) = settle_key(environment, own)?;
+        Ok(Target {
+            profile: found.as_ref().map(|(name, _)| name.clone()),
+            address: Setting::new(address, text.source),
+            auth_url,
+            insecure,
+            client_id,
+            project,
+            secret,
+        })
+    }
+
+    pub(super) fn endpoint(&self) -> Endpoint {
+        Endpoint::new(self.address.value.clone(), Some(self.auth_url.value.clone()), Some(self.insecure.value))
+    }
+
+    /// Where the secret is, in words; none when there is no secret.
+    pub(super) fn secret_place(&self) -> Option<String> {
+        match self.secret.as_ref()? {
+            SecretSource::Environment => Some("environment ENSIGN_CLIENT_SECRET".to_owned()),
+            SecretSource::Profile(_, profile) => profile.secret.clone().map(String::from),
+        }
+    }
+
+    /// The key to sign in with. A keyring or a vault may ask the person first.
+    pub(super) fn credentials(
+        &self,
+        environment: &Environment,
+        credentials: &Credentials,
+    ) -> Result<client::Credentials> {
+        let (Some(client_id), Some(source)) = (&self.client_id, &self.secret) else {
+            return Err(self.not_signed_in());
+        };
+        let client_secret = match source {
+            SecretSource::Environment => Secret::new(
+                environment.get("ENSIGN_CLIENT_SECRET").expect("it is there, or it would not be the source"),
+            ),
+            SecretSource::Profile(name, profile) => credentials
+                .secret(profile)
+                .map_err(|error| CliError::from(error).about(format!("the secret of profile {name}")))?,
+        };
+        Ok(client::Credentials { client_id: client_id.value.clone(), client_secret })
+    }
+
+    fn not_signed_in(&self) -> CliError {
+        let address = &self.address.value;
+        let hint = if address.is_loopback() {
+            "`ensign dev-server` starts a server here and signs you in; `ensign login --client-id ID` signs in to one"
+                .to_owned()
+        } else {
+            format!("sign in with `ensign login --endpoint {address} --client-id ID`")
+        };
+        CliError::not_allowed(format!("not signed in to {address}")).hint(hint)
+    }
+
+    /// Refuses to act on another project than the one that was named.
+    pub(super) fn check_project(&self, claims: &Claims) -> Result<()> {
+        match &self.project {
+            Some(project) if !project.value.eq_ignore_ascii_case(&claims.project) => {
+                let message = format!("the key belongs to project {}, and not to {}", claims.project, project.value);
+                Err(CliError::not_allowed(message)
+                    .hint("an API key acts on one project; sign in with a key of the other"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn same_address(text: &str, address: &client::Address) -> bool {
+    text.parse::<client::Address>().is_ok_and(|other| other.to_string() == address.to_string())
+}
+
+/// The profile that was named, or else the selected one.
+fn find_profile(globals: &Globals, credentials: &Credentials) -> Result<Option<(Setting<String>, Profile)>> {
+    let profiles = credentials.profiles()?;
+    if let Some(Said { text, typed }) = &globals.profile {
+        let profile = profiles.get(text)?.clone();
+        let source = if *typed { Source::Flag("--profile") } else { Source::Environment("ENSIGN_PROFILE") };
+        return Ok(Some((Setting::new(text.clone(), source), profile)));
+    }
+    let selected = profiles.selected();
+    Ok(selected.map(|(name, profile)| (Setting::new(name.to_owned(), Source::Default), profile.clone())))
+}
+
+type Key = (Option<Setting<String>>, Option<SecretSource>);
+
+/// The key of the environment, or else that of the profile, if the profile is about this server.
+fn settle_key(environment: &Environment, own: Option<&(Setting<String>, Profile)>) -> Result<Key> {
+    let variable = |name| environment.get(name).map(str::to_owned);
+    match (variable("ENSIGN_CLIENT_ID"), environment.get("ENSIGN_CLIENT_SECRET")) {
+        (Some(id), Some(_)) => {
+            let id = Setting::new(id, Source::Environment("ENSIGN_CLIENT_ID"));
+            return Ok((Some(id), Some(SecretSource::Environment)));
+        }
+        (Some(_), None) => return Err(half("ENSIGN_CLIENT_ID", "ENSIGN_CLIENT_SECRET")),
+        (None, Some(_)) => return Err(half("ENSIGN_CLIENT_SECRET", "ENSIGN_CLIENT_ID")),
+        (None, None) => {}
+    }
+    let Some((name, profile)) = own else {
+        return Ok((None, None));
+    };
+    let source = Source::Profile(name.value.clone());
+    let id = profile.client_id.clone().map(|id| Setting::new(id, source));
+    let secret = profile.secret.as_ref().map(|_| SecretSource::Profile(name.value.clone(), profile.clone()));
+    Ok((id, secret))
+}
+
+fn half(set: &str, unset: &str) -> CliError {
+    CliError::usage(format!("{set} is set, and {unset} is not"))
+        .hint(format!("set both, or unset {set} to use the profile"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credentials::{Passphrase, SecretPlace};
+
+    fn profile(endpoint: &str) -> Profile {
+        Profile {
+            endpoint: endpoint.to_owned(),
+            auth_url: format!("http://{endpoint}"),
+            insecure: true,
+            project: None,
+            client_id: Some("ID".to_owned()),
+            secret: Some("env://A".parse::<SecretPlace>().unwrap()),
+        }
+    }
+
+    fn settle(globals: &Globals, environment: &[(&str, &str)]) -> Result<Target> {
+        let dir = tempfile::tempdir().unwrap();
+        let credentials = Credentials::at(dir.path(), Passphrase::Unavailable);
+        credentials
+            .update(|profiles| {
+                profiles.insert("a", profile("a.example.com:1"))?;
+                profiles.insert("b", profile("b.example.com:2"))?;
+                profiles.select("a")
+            })
+            .unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Target::settle(globals, &environment, &credentials)
+    }
+
+    fn check(globals: &Globals, environment: &[(&str, &str)], address: (&str, &str), auth_url: &str, id: Option<&str>) {
+        let target = settle(globals, environment).unwrap();
+        let shown = (target.address.value.to_string(), target.address.source.to_string());
+        assert_eq!((shown.0.as_str(), shown.1.as_str()), address);
+        assert_eq!(target.auth_url.value, auth_url);
+        assert_eq!(target.client_id.map(|id| id.value).as_deref(), id);
+    }
+
+    #[test]
+    fn precedence() {
+        let none = Globals::default();
+        check(&none, &[], ("a.example.com:1", "profile a"), "http://a.example.com:1", Some("ID"));
+        let named = |typed| Globals { profile: Said::new(Some("b".to_owned()), typed), ..Globals::default() };
+        let all = [
+            ("ENSIGN_AUTH_URL", "http://auth"),
+            ("ENSIGN_CLIENT_ID", "other"),
+            ("ENSIGN_CLIENT_SECRET", "hush"),
+            ("ENSIGN_INSECURE", "0"),
+        ];
+        check(&named(true), &all, ("b.example.com:2", "profile b"), "http://b.example.com:2", Some("ID"));
+        check(&none, &all, ("a.example.com:1", "profile a"), "http://auth", Some("other"));
+        check(&named(false), &all, ("b.example.com:2", "profile b"), "http://auth", Some("other"));
+    }
+
+    /// The secret of one server must not be sent to another.
+    #[test]
+    fn a_profile_is_about_its_own_server() {
+        let endpoint = Said::new(Some("localhost:5356".to_owned()), true);
+        let elsewhere = Globals { endpoint, ..Globals::default() };
+        check(&elsewhere, &[], ("localhost:5356", "flag --endpoint"), "http://localhost:5356", None);
+        check(
+            &Globals::default(),
+            &[("ENSIGN_AUTH_URL", "http://auth")],
+            ("a.example.com:1", "profile a"),
+            "http://auth",
+            None,
+        );
+    }
+
+    #[test]
+    fn half_a_key_is_an_error() {
+        let error = settle(&Globals::default(), &[("ENSIGN_CLIENT_ID", "x")]).unwrap_err();
+        assert_eq!(error.message, "ENSIGN_CLIENT_ID is set, and ENSIGN_CLIENT_SECRET is not");
+        let unknown = Globals { profile: Said::new(Some("c".to_owned()), true), ..Globals::default() };
+        assert_eq!(settle(&unknown, &[]).unwrap_err().kind, crate::cli::error::Kind::NotFound);
+    }
+}
