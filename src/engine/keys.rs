@@ -54,7 +54,7 @@ impl RootKey {
     }
 
     /// Nonce and ciphertext of `plain`, which only the same key and `context` open again.
-    fn seal(&self, entropy: &Entropy, context: &[u8], plain: &[u8]) -> Vec<u8> {
+    pub fn seal(&self, entropy: &Entropy, context: &[u8], plain: &[u8]) -> Vec<u8> {
         let nonce: [u8; NONCE_BYTES] = entropy.bytes();
         let cipher = Aes256Gcm::new(&(*self.0).into());
         let sealed = cipher
@@ -63,7 +63,8 @@ impl RootKey {
         [nonce.as_slice(), &sealed].concat()
     }
 
-    fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    /// What was sealed under this key and `context`; nothing if it was not, or has been changed.
+    pub fn open(&self, context: &[u8], sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let cipher = Aes256Gcm::new(&(*self.0).into());
         cipher.decrypt(&(*nonce).into(), Payload { msg: sealed, aad: context }).ok().map(Zeroizing::new)

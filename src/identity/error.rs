@@ -1,7 +1,7 @@
 //! What can go wrong, by operation.
 
 use crate::{
-    model::{Permission, Time},
+    model::{Permission, Time, Ulid},
     store::RecordError,
 };
 
@@ -18,6 +18,9 @@ pub enum IdentityError {
     Damaged { key: String, what: String },
     #[error("the record {key} has version {version}, which a newer ensign wrote")]
     TooNew { key: String, version: u32 },
+    /// The root key is another one, or the record was changed.
+    #[error("the token signing key {id} cannot be opened with this root key")]
+    SigningKeySealed { id: Ulid },
     #[error("there is no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
     #[error("a {kind} needs a name")]

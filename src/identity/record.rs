@@ -131,8 +131,8 @@ pub(super) struct SigningRecord {
 #[derive(Serialize, Deserialize)]
 pub(super) struct SigningKeyRecord {
     pub(super) id: Id,
-    /// An Ed25519 key in PKCS#8, in base64.
-    pub(super) pkcs8: String,
+    /// An Ed25519 key in PKCS#8, sealed under the root key with [`place::signing_context`], in base64.
+    pub(super) sealed: String,
 }
 
 /// What the first start made.
@@ -178,13 +178,18 @@ impl KeyRecord {
 
 /// Where records lie. Identifiers are in their text form, so that a scan goes through them from old to new.
 pub(super) mod place {
-    use crate::model::{KeyId, OrganizationId, ProjectId};
+    use crate::model::{KeyId, OrganizationId, ProjectId, Ulid};
 
     pub(in super::super) const SIGNING: &str = "identity/signing";
     pub(in super::super) const BOOTSTRAP: &str = "identity/bootstrap";
     pub(in super::super) const ORGANIZATIONS: &str = "identity/organization/";
     pub(in super::super) const KEYS: &str = "identity/key/";
     pub(in super::super) const USES: &str = "identity/key-used/";
+
+    /// What binds a sealed signing key to its identifier.
+    pub(in super::super) fn signing_context(id: Ulid) -> String {
+        format!("{SIGNING}/{id}")
+    }
 
     pub(in super::super) fn organization(id: OrganizationId) -> String {
         format!("{ORGANIZATIONS}{id}")

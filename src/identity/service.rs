@@ -20,6 +20,7 @@ use super::{
     token::TokenRules,
 };
 use crate::{
+    engine::RootKey,
     model::{KeyId, Principal, Time, Ulid},
     store::{Record, Records, Transaction},
     sys::{Clock, Entropy},
@@ -47,17 +48,20 @@ pub struct IdentityOptions {
     pub refresh: Duration,
     /// How long before the access token's end its refresh token becomes valid.
     pub overlap: Duration,
+    /// What the token signing key is sealed under.
+    pub root: RootKey,
 }
 
 impl IdentityOptions {
     /// An hour for access, two for refresh, 15 minutes of overlap.
-    pub fn new(issuer: impl Into<String>, audience: impl Into<String>) -> IdentityOptions {
+    pub fn new(issuer: impl Into<String>, audience: impl Into<String>, root: RootKey) -> IdentityOptions {
         IdentityOptions {
             issuer: issuer.into(),
             audience: audience.into(),
             access: Duration::from_hours(1),
             refresh: Duration::from_hours(2),
             overlap: Duration::from_mins(15),
+            root,
         }
     }
 }
@@ -108,7 +112,7 @@ impl Identity {
         entropy: Entropy,
         options: IdentityOptions,
     ) -> Result<Identity, IdentityError> {
-        let signing = SigningKeys::open(&records, &clock, &entropy).await?;
+        let signing = SigningKeys::open(&records, &options.root, &clock, &entropy).await?;
         let live = LiveKeys::new(live_keys(&records).await?);
         let (uses, waiting) = mpsc::channel(USES_WAITING_MAX);
         tokio::spawn(store_uses(records.clone(), waiting));

@@ -12,6 +12,7 @@ use super::{
     record::{Id, SigningKeyRecord, SigningRecord, decode, encode, place},
 };
 use crate::{
+    engine::RootKey,
     model::Ulid,
     store::{RecordError, Records, Transaction},
     sys::{Clock, Entropy, new_ulid},
@@ -41,15 +42,16 @@ impl SigningKeys {
     /// takes one of them, and both use that.
     pub(super) async fn open(
         records: &Records,
+        root: &RootKey,
         clock: &Clock,
         entropy: &Entropy,
     ) -> Result<SigningKeys, IdentityError> {
         loop {
             if let Some(found) = records.get(place::SIGNING).await? {
                 let record: SigningRecord = decode(place::SIGNING.as_bytes(), &found.value)?;
-                return SigningKeys::from_record(&record);
+                return SigningKeys::from_record(root, &record);
             }
-            let first = SigningRecord { keys: vec![new_key(new_ulid(clock, entropy), entropy)] };
+            let first = SigningRecord { keys: vec![new_key(root, new_ulid(clock, entropy), entropy)] };
             let transaction = Transaction::new().check(place::SIGNING, None).put(place::SIGNING, encode(&first));
             match records.commit(transaction).await {
                 Ok(_) | Err(RecordError::Conflict { .. }) => {}
@@ -58,12 +60,15 @@ impl SigningKeys {
         }
     }
 
-    fn from_record(record: &SigningRecord) -> Result<SigningKeys, IdentityError> {
+    fn from_record(root: &RootKey, record: &SigningRecord) -> Result<SigningKeys, IdentityError> {
         let damaged = |what: String| IdentityError::Damaged { key: place::SIGNING.to_owned(), what };
         let mut keys = Vec::new();
         for key in &record.keys {
-            let der = STANDARD.decode(&key.pkcs8).map_err(|error| damaged(error.to_string()))?;
-            keys.push(SigningKey::from_pkcs8(key.id.0, &der).map_err(|error| damaged(error.to_string()))?);
+            let id = key.id.0;
+            let sealed = STANDARD.decode(&key.sealed).map_err(|error| damaged(error.to_string()))?;
+            let der = root.open(place::signing_context(id).as_bytes(), &sealed);
+            let der = der.ok_or(IdentityError::SigningKeySealed { id })?;
+            keys.push(SigningKey::from_pkcs8(id, &der).map_err(|error| damaged(error.to_string()))?);
         }
         keys.sort_by(|a, b| a.id.cmp(&b.id));
         if keys.is_empty() {
@@ -105,12 +110,13 @@ impl SigningKey {
     }
 }
 
-fn new_key(id: Ulid, entropy: &Entropy) -> SigningKeyRecord {
+fn new_key(root: &RootKey, id: Ulid, entropy: &Entropy) -> SigningKeyRecord {
     let mut der = zeroize::Zeroizing::new([0; PKCS8_HEAD.len() + 32]);
     let (head, seed) = der.split_at_mut(PKCS8_HEAD.len());
     head.copy_from_slice(&PKCS8_HEAD);
     entropy.fill(seed);
-    SigningKeyRecord { id: Id(id), pkcs8: STANDARD.encode(&der[..]) }
+    let sealed = root.seal(entropy, place::signing_context(id).as_bytes(), &der[..]);
+    SigningKeyRecord { id: Id(id), sealed: STANDARD.encode(sealed) }
 }
 
 /// Shows which keys there are, never the keys.

@@ -6,10 +6,15 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    engine::RootKey,
     model::{KeyId, Permission, Permissions, Secret, Time},
     store::{Records, Store},
     sys::{Clock, Entropy, ManualClock},
 };
+
+fn root(seed: u64) -> RootKey {
+    RootKey::generate(&Entropy::seeded(seed))
+}
 
 const NOW: i64 = 1_795_000_000;
 
@@ -21,7 +26,7 @@ struct World {
 }
 
 async fn open(records: &Records, time: &ManualClock) -> Identity {
-    let options = IdentityOptions::new("http://localhost:5356/ignored", "http://localhost:5356");
+    let options = IdentityOptions::new("http://localhost:5356/ignored", "http://localhost:5356", root(1));
     let opened = Identity::open(records.clone(), Clock::manual(time.clone()), Entropy::real(), options);
     opened.await.unwrap()
 }
@@ -298,6 +303,15 @@ async fn keys_tokens_and_uses_outlive_a_restart() {
     world.time.advance(Duration::from_secs(5));
     let second = reopened.authenticate(&key.client_id, &world.issued.secret).await.unwrap();
     assert_eq!(second.last_login, Some(signed_in));
+}
+
+#[tokio::test]
+async fn the_signing_key_opens_with_its_root_key_alone() {
+    let world = world().await;
+    let options = IdentityOptions::new("http://localhost:5356", "http://localhost:5356", root(2));
+    let clock = Clock::manual(world.time.clone());
+    let opened = Identity::open(world.records.clone(), clock, Entropy::real(), options).await;
+    assert!(matches!(opened, Err(IdentityError::SigningKeySealed { .. })));
 }
 
 #[tokio::test]

@@ -205,8 +205,8 @@ async fn open_node(
     entropy: Entropy,
 ) -> Result<(Node, Lifecycle), StartError> {
     let records = store.records.clone();
-    let engine = Engine::open(store, root_key, clock.clone(), entropy.clone()).await?;
-    let identity_options = IdentityOptions::new(issuer, AUDIENCE);
+    let engine = Engine::open(store, root_key.clone(), clock.clone(), entropy.clone()).await?;
+    let identity_options = IdentityOptions::new(issuer, AUDIENCE, root_key);
     let identity = Identity::open(records.clone(), clock.clone(), entropy.clone(), identity_options).await?;
     let broker = Broker::open(records, engine.clone(), clock.clone(), entropy).await?;
     let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);

@@ -58,10 +58,10 @@ impl World {
         time.set(Time::from_millis(NOW_S * 1_000));
         let (store, clock, entropy) = (Store::memory(), Clock::manual(time), Entropy::real());
         let root = RootKey::new(&Secret::new([7; 32])).unwrap();
-        let engine = Engine::open(store.clone(), root, clock.clone(), entropy.clone()).await.unwrap();
+        let engine = Engine::open(store.clone(), root.clone(), clock.clone(), entropy.clone()).await.unwrap();
         let records = store.records;
         let broker = Broker::open(records.clone(), engine.clone(), clock.clone(), entropy.clone()).await.unwrap();
-        let options = IdentityOptions::new("http://localhost:5356", "http://localhost:5356");
+        let options = IdentityOptions::new("http://localhost:5356", "http://localhost:5356", root);
         let identity = Identity::open(records, clock.clone(), entropy, options).await.unwrap();
         let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
         let (metrics, healthy) = (Arc::new(Metrics::new()), Arc::new(AtomicBool::new(true)));

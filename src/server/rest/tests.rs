@@ -14,6 +14,7 @@ use tower::ServiceExt;
 
 use super::{DEFAULT_ORIGIN, RestState, router};
 use crate::{
+    engine::RootKey,
     identity::{Identity, IdentityOptions, IssuedKey},
     model::Time,
     server::lifecycle::{Lifecycle, Phase},
@@ -43,7 +44,8 @@ async fn world() -> World {
     let time = ManualClock::default();
     time.set(Time::from_millis(1_795_000_000_500));
     let clock = Clock::manual(time.clone());
-    let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356");
+    let root = RootKey::generate(&Entropy::real());
+    let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356", root);
     let records = Store::memory().records;
     let identity = Identity::open(records, clock.clone(), Entropy::real(), options).await.unwrap();
     let lifecycle = Lifecycle::start(clock, Phase::Serving);
