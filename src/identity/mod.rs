@@ -1,7 +1,8 @@
 //! Who may use the broker: organizations, projects, API keys, and the tokens that stand for them.
 //!
 //! [`Identity`] is a cheap handle. It keeps its records under the prefix `identity/`, signs tokens with an Ed25519 key that
-//! outlives restarts, sealed under the root key, and verifies them without touching the store, so that a call costs a hash and a map lookup.
+//! outlives restarts, sealed under the root key, and verifies them without touching the store, so that a call costs a hash
+//! and a map lookup.
 //!
 //! Invariants: a client secret is shown once, when its key is made, and kept as an Argon2id hash alone; an unknown client id
 //! costs as much work as a wrong secret; a refresh token is never an access token, and a token without an end is none at all;
