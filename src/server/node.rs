@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::call::Call;
+use super::{call::Call, stream::Revoked};
 use crate::{
     broker::{Broker, Lags},
     engine::Engine,
     identity::Identity,
+    model::Principal,
     sys::Clock,
     telemetry::{Metrics, Rpc},
 };
@@ -47,6 +48,12 @@ impl Node {
     pub(super) fn healthy(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         let engine = self.engine.clone();
         Arc::new(move || engine.health().is_ok())
+    }
+
+    /// Resolves when the caller's key is revoked.
+    pub(super) fn revoked(&self, principal: &Principal) -> Revoked {
+        let (identity, principal) = (self.identity.clone(), principal.clone());
+        Revoked(Box::pin(async move { identity.revoked(&principal).await }))
     }
 
     /// Counts a call that begins.

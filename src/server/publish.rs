@@ -40,7 +40,7 @@ pub(super) fn serve(node: &Node, peer: SocketAddr, request: Request<Incoming>) -
     let (parts, body) = request.into_parts();
     let opened = || {
         let principal = auth::principal(&parts.headers, &node.identity)?;
-        let reader = MessageReader::new(&parts.headers, body, node.clock.clone())?;
+        let reader = MessageReader::new(&parts.headers, body, node.clock.clone(), node.revoked(&principal))?;
         let session = node.broker.publisher(&principal).map_err(|error| broker_status(&error))?;
         Ok::<_, Status>((principal, reader, session))
     };

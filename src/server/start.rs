@@ -85,7 +85,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Server {
     addr: SocketAddr,
-    node: Node,
+    pub(super) node: Node,
     lifecycle: Lifecycle,
     local: LocalStore,
     recovered: RecoveryReport,

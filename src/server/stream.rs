@@ -1,6 +1,6 @@
 //! The request side of a streaming call: messages out of the HTTP body, and the ways in which a stream ends.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, pin::Pin, time::Duration};
 
 use http::HeaderMap;
 use http_body_util::BodyExt;
@@ -41,6 +41,15 @@ impl StreamEnd {
     }
 }
 
+/// Resolves when the caller has lost its right to call. Not to be polled again afterwards.
+pub(super) struct Revoked(pub(super) Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl fmt::Debug for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Revoked")
+    }
+}
+
 /// Reads the messages of a request.
 #[derive(Debug)]
 pub(super) struct MessageReader {
@@ -49,6 +58,7 @@ pub(super) struct MessageReader {
     encoding: Encoding,
     /// When the call is over, on the clock's scale of elapsed time.
     deadline: Option<Duration>,
+    revoked: Revoked,
     clock: Clock,
 }
 
@@ -56,14 +66,19 @@ impl MessageReader {
     /// # Errors
     ///
     /// When the request is not gRPC, or is encoded in a way that is not known.
-    pub(super) fn new(headers: &HeaderMap, body: Incoming, clock: Clock) -> Result<MessageReader, Status> {
+    pub(super) fn new(
+        headers: &HeaderMap,
+        body: Incoming,
+        clock: Clock,
+        revoked: Revoked,
+    ) -> Result<MessageReader, Status> {
         let encoding = Encoding::of(headers)?;
         let deadline = timeout(headers)?.map(|timeout| clock.elapsed() + timeout);
-        Ok(MessageReader { body, frames: FrameReader::default(), encoding, deadline, clock })
+        Ok(MessageReader { body, frames: FrameReader::default(), encoding, deadline, revoked, clock })
     }
 
     /// Waits for more of the request; false when the client has closed its side or is gone. Waits no longer than the
-    /// client's deadline and the server's life. Cancel-safe. Messages of what came before are taken out first.
+    /// client's deadline, its right to call, and the server's life. Cancel-safe. Messages of what came before are taken out first.
     pub(super) async fn more(&mut self, draining: &CancellationToken) -> Result<bool, StreamEnd> {
         loop {
             let remaining = self.deadline.map(|deadline| deadline.saturating_sub(self.clock.elapsed()));
@@ -77,6 +92,9 @@ impl MessageReader {
             // A chunk that has arrived is preferred to the end of the server: it may hold events, and they are stored.
             let chunk = tokio::select! {
                 biased;
+                () = &mut self.revoked.0 => {
+                    return Err(StreamEnd::Refused(Status::unauthenticated("invalid credentials")));
+                }
                 chunk = self.body.frame() => chunk,
                 () = draining.cancelled() => return Err(StreamEnd::Draining),
                 () = deadline => {

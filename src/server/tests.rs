@@ -324,6 +324,58 @@ async fn a_stopping_server_tells_its_streams() {
 }
 
 #[tokio::test]
+async fn a_revoked_key_loses_its_open_streams() {
+    let mut peer = Peer::new().await;
+    let topic = peer.topic("flights").await;
+    let mut subscriber = peer.subscriber(&[], None).await.unwrap();
+    let mut publisher = peer.publisher().await.unwrap();
+    publisher.send(&topic, event("x"), "x").await;
+    publisher.answer().await;
+    subscriber.next().await;
+    let identity = peer.server.identity().clone();
+    let project = identity.ensure_default().await.unwrap().project;
+    let key = identity.keys(project.id).await.unwrap().remove(0);
+    identity.revoke_key(key.id).await.unwrap();
+    assert!(matches!(publisher.replies.message().await.unwrap().unwrap().embed, Some(Reply::CloseStream(_))));
+    assert_eq!(publisher.replies.message().await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(matches!(subscriber.replies.message().await.unwrap().unwrap().embed, Some(Got::CloseStream(_))));
+    assert_eq!(subscriber.replies.message().await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(peer.subscriber(&[], None).await.err().unwrap().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn the_metrics_show_streams_and_lag() {
+    let mut peer = Peer::new().await;
+    let topic = peer.topic("flights").await;
+    let project = peer.server.identity().ensure_default().await.unwrap().project.id;
+    let request = crate::broker::SubscribeRequest::default();
+    let mut behind = peer.server.broker().subscribe(project, &request, &peer.server.node.lags).await.unwrap();
+    let mut publisher = peer.publisher().await.unwrap();
+    for local_id in ["a", "b"] {
+        publisher.send(&topic, event("x"), local_id).await;
+        publisher.answer().await;
+    }
+    let metrics = peer.server.node.metrics.clone();
+    let shows = |line: &str| {
+        let text = metrics.text();
+        assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+    };
+    shows("ensign_events{node=\"unk\",region=\"unk\"} 2");
+    shows("ensign_online_publishers 1");
+    shows("ensign_subscriber_lag_events 2");
+    while behind.is_ready() {
+        behind.next().await.unwrap();
+    }
+    shows("ensign_subscriber_lag_events 0");
+    publisher.send(&topic, event("x"), "c").await;
+    publisher.answer().await;
+    shows("ensign_subscriber_lag_events 1");
+    drop(behind);
+    shows("ensign_subscriber_lag_events 0");
+    assert!(!metrics.text().contains("ensign_resident_memory_bytes 0\n"));
+}
+
+#[tokio::test]
 async fn a_slow_subscriber_gets_everything() {
     let mut peer = Peer::new().await;
     let topic = peer.topic("flights").await;

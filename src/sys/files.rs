@@ -180,13 +180,6 @@ impl FileLock {
     }
 }
 
-/// How much memory this process has in use, in bytes; nothing where the system does not say.
-pub fn resident_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

@@ -20,6 +20,9 @@ mod recorder;
 mod rows;
 mod seam;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     io,
     sync::{Arc, Condvar, Mutex, mpsc},
