@@ -25,8 +25,8 @@ use super::{
   $ ensign publish hello -m 'world'
   $ ensign tail hello --from start
 
-Every global flag also reads a variable: ENSIGN_PROFILE, ENSIGN_OUTPUT and so on. `ensign help exit-codes` lists the
-exit codes."
+Every global flag also reads a variable: ENSIGN_PROFILE, ENSIGN_OUTPUT and so on.
+`ensign help exit-codes` lists the exit codes."
 )]
 pub(super) struct Cli {
     #[command(flatten)]

@@ -9,7 +9,7 @@ use super::{
 
 /// List the exit codes
 #[derive(Debug, clap::Args)]
-#[command(help_template = "{about-with-newline}\n{after-help}\n", after_help = table())]
+#[command(help_template = "{about}{after-help}\n", after_help = table())]
 pub(super) struct Args {}
 
 impl Args {

@@ -31,7 +31,8 @@ use crate::{
   $ ensign tail orders payments --from -15m -o 'template={topic} {offset} {data}'
   $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
 
-Positions are start, end (or now), an offset, an event's id, a time (RFC 3339 or a date) or an age like -15m.")]
+Positions are start, end (or now), an offset, an event's id, a time (RFC 3339
+or a date) or an age like -15m.")]
 pub(super) struct Args {
     /// The topics, by name or id
     #[arg(required = true, value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]

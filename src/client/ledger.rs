@@ -16,7 +16,7 @@ const REFUSALS_MAX: usize = 1_000;
 pub struct Progress {
     pub sent: u64,
     pub acked: u64,
-    /// The bytes of the acked events, encoded.
+    /// The bytes of the acked events' data.
     pub acked_bytes: u64,
     /// Nacked by the server, or too large to be sent.
     pub refused: u64,
@@ -56,14 +56,17 @@ pub struct Outcome {
 /// One event in flight.
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// Its size, encoded.
     bytes: u32,
+    /// The size of its data.
+    data_bytes: u32,
     tag: u64,
     done: bool,
 }
 
 impl Entry {
-    pub(super) fn new(bytes: u32, tag: u64) -> Entry {
-        Entry { bytes, tag, done: false }
+    pub(super) fn new(bytes: u32, data_bytes: u32, tag: u64) -> Entry {
+        Entry { bytes, data_bytes, tag, done: false }
     }
 
     /// How much of the window it takes.
@@ -111,7 +114,7 @@ impl Ledger {
             match reply {
                 Reply::Ack => {
                     self.progress.acked += 1;
-                    self.progress.acked_bytes += u64::from(entry.bytes);
+                    self.progress.acked_bytes += u64::from(entry.data_bytes);
                 }
                 Reply::Nack(code, message) => {
                     let refusal = Refusal { tag: entry.tag, code, message };
@@ -193,7 +196,7 @@ mod tests {
 
     fn ledger(count: u64) -> Ledger {
         let mut ledger = Ledger::default();
-        ledger.sent((0..count).map(|number| Entry::new(10, 100 + number)).collect(), 0);
+        ledger.sent((0..count).map(|number| Entry::new(10, 5, 100 + number)).collect(), 0);
         ledger
     }
 
@@ -208,7 +211,7 @@ mod tests {
         assert_eq!(ledger.settle(vec![(3, nack), (1, Reply::Ack)]), Some(2 * WEIGHT));
         assert!(ledger.is_settled());
         let outcome = ledger.outcome();
-        assert_eq!((outcome.progress.acked, outcome.progress.acked_bytes, outcome.progress.refused), (3, 30, 1));
+        assert_eq!((outcome.progress.acked, outcome.progress.acked_bytes, outcome.progress.refused), (3, 15, 1));
         assert_eq!(outcome.refusals[0].tag, 103);
         assert_eq!(outcome.unacknowledged, []);
     }
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn the_window_gets_back_what_it_gave() {
         let mut ledger = Ledger::default();
-        ledger.sent(vec![Entry::new(1_000, 1)], 900);
+        ledger.sent(vec![Entry::new(1_000, 999, 1)], 900);
         assert_eq!(ledger.settle(vec![(0, Reply::Ack)]), Some(1_000 + OVERHEAD_BYTES - 900));
     }
 }

@@ -146,8 +146,8 @@ impl Publisher {
             }
             draft.put(&topic, &self.local_id(), &mut buffer);
             self.next += 1;
-            let bytes = u32::try_from(event_bytes).expect("below the limit");
-            entries.push(Entry::new(bytes, draft.tag));
+            let size = |bytes: usize| u32::try_from(bytes).expect("below the limit");
+            entries.push(Entry::new(size(event_bytes), size(draft.data.len()), draft.tag));
         }
         if entries.is_empty() { Ok(()) } else { self.push(buffer.freeze(), entries).await }
     }

@@ -8,5 +8,6 @@
     reason = "a test stops at what it does not expect, and looks at the world itself"
 )]
 
+mod cli;
 mod keyring;
 mod proto;

@@ -36,39 +36,29 @@ pub(super) fn text(
     holds: &Holds,
     elapsed: Duration,
 ) -> String {
-    let mut lines = Vec::new();
-    let endpoint = &access.endpoint;
-    lines.push(("endpoint", format!("{endpoint:<22}  gRPC, REST and metrics on one port")));
-    lines.push((
-        "data",
-        match data_dir {
-            Some(dir) => {
-                let held = if holds.topics == 0 {
-                    "empty".to_owned()
-                } else {
-                    format!("{}, {}", human::counted(holds.topics, "topic"), human::bytes(holds.bytes))
-                };
-                format!("{:<22}  {held}, survives restarts", short(dir))
-            }
-            None => format!("{:<22}  gone when the server stops", "in memory"),
-        },
-    ));
-    lines.push(("acks", if data_dir.is_some() { "after fsync" } else { "at once, nothing is kept" }.to_owned()));
-    lines.push((
-        "profile",
+    let held = match (data_dir, holds.topics) {
+        (None, _) => "gone when the server stops".to_owned(),
+        (Some(_), 0) => "empty, survives restarts".to_owned(),
+        (Some(_), topics) => {
+            format!("{}, {}, survives restarts", human::counted(topics, "topic"), human::bytes(holds.bytes))
+        }
+    };
+    let signed_in = "signed in as a Full Access key; ensign env prints it for an SDK".to_owned();
+    let lines = [
+        ("endpoint", access.endpoint.clone(), "gRPC, REST and metrics on one port".to_owned()),
+        ("data", data_dir.map_or_else(|| "in memory".to_owned(), short), held),
+        ("acks", data_dir.map_or("at once", |_| "after fsync").to_owned(), String::new()),
         match profile {
-            Some(name) => {
-                format!(
-                    "{:<22}  signed in as a Full Access key; ensign env prints it for an SDK",
-                    format!("{name} (selected)")
-                )
-            }
-            None => "none, as you wanted".to_owned(),
+            Some(name) => ("profile", format!("{name} (selected)"), signed_in),
+            None => ("profile", "none".to_owned(), "as you wanted".to_owned()),
         },
-    ));
+    ];
+    let width = lines.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0).max(20);
     let mut text = format!("ensign {} · dev server\n\n", env!("CARGO_PKG_VERSION"));
-    for (name, value) in lines {
-        writeln!(text, "  {name:<9}  {value}").expect("text takes everything");
+    for (name, value, remark) in lines {
+        let line = format!("  {name:<9}  {value:width$}   {remark}");
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text.push_str("\n  try        ensign publish hello -m 'world'   ·   ensign tail hello --from start\n");
     writeln!(text, "\nready in {}, ctrl-c to stop", human::duration(elapsed)).expect("text takes everything");
@@ -81,5 +71,39 @@ fn short(path: &Path) -> String {
     match home.as_deref().and_then(|home| path.strip_prefix(home).ok()) {
         Some(rest) => format!("~/{}", rest.display()),
         None => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        credentials::ClientCredentials,
+        model::{OrganizationId, ProjectId, Secret},
+    };
+
+    #[test]
+    fn columns_are_aligned_and_the_secret_is_not_shown() {
+        let key = ClientCredentials { client_id: "id".to_owned(), client_secret: Secret::new("hush") };
+        let access = Access {
+            endpoint: "localhost:5356".to_owned(),
+            organization: OrganizationId::default(),
+            project: ProjectId::default(),
+            key,
+        };
+        let holds = Holds { topics: 3, bytes: 12_400_000 };
+        let dir = Path::new("/data");
+        let shown = text(&access, Some(dir), Some("dev"), &holds, Duration::from_millis(41));
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!(
+            "ensign {version} · dev server\n\n\
+             \x20 endpoint   localhost:5356         gRPC, REST and metrics on one port\n\
+             \x20 data       /data                  3 topics, 12.4 MB, survives restarts\n\
+             \x20 acks       after fsync\n\
+             \x20 profile    dev (selected)         signed in as a Full Access key; ensign env prints it for an SDK\n\n\
+             \x20 try        ensign publish hello -m 'world'   ·   ensign tail hello --from start\n\n\
+             ready in 41 ms, ctrl-c to stop\n"
+        );
+        assert_eq!(shown, expected);
     }
 }

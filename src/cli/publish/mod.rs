@@ -37,23 +37,21 @@ const TICK: Duration = Duration::from_millis(200);
 /// skipped and counted. A line that is a record of `ensign tail -o jsonl` is published as the event that it describes, with its
 /// media type, type, metadata, key and time of creation; --no-records switches that off.
 ///
-/// The formats (--format, otherwise guessed from a file's name, otherwise lines):
-///   lines  each line is an event (text/plain)
-///   jsonl  each line is an event, and has to be JSON (application/json)
-///   json   a document: each element of an array is an event, and so is each value that stands alone (application/json)
-///   csv    each row is an event, quotes and all; the first row names the columns and goes into each event's metadata as
-///          `csv.header` instead; --no-header says that it is a row like the others (text/csv)
-///   raw    the whole file is one event (the media type of the file's name)
-///
 /// An event can have up to 5,243,000 bytes. Larger ones are refused before they are sent.
 #[derive(Debug, clap::Args)]
-#[command(
-    verbatim_doc_comment,
-    after_help = "Examples:
+#[command(after_help = "Formats (the default is what a file's name says, or else lines):
+  lines  each line is an event (text/plain)
+  jsonl  each line is an event, and has to be JSON (application/json)
+  json   each element of an array, and each value that stands alone, is an
+         event (application/json)
+  csv    each row is an event, quotes and all; the first row names the columns,
+         and each event has it in its metadata as csv.header (text/csv)
+  raw    the whole file is an event (the media type of the file's name)
+
+Examples:
   $ ensign publish hello -m 'world'
   $ ensign publish flights flights.jsonl --type flight@1.0.0 --meta source=bts
-  $ tail -F access.log | ensign publish access"
-)]
+  $ tail -F access.log | ensign publish access")]
 pub(super) struct Args {
     /// The topic, by name or id
     #[arg(value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]

@@ -2,13 +2,15 @@
 
 use std::{fmt::Write as _, time::Duration};
 
+use serde_json::json;
+
 use super::input::{Batch, Input, Origin, short_name};
 use crate::{
     cli::{
         Context,
         error::{CliError, Result},
         human,
-        output::{Detail, error_text},
+        output::{Detail, Format, error_text},
         progress::ProgressLine,
     },
     client::{Draft, Outcome, Progress, Refusal, Unacknowledged},
@@ -116,7 +118,17 @@ impl Report {
 
     /// Says what happened: to people on standard error, and to programs that asked for it on standard output.
     pub(super) fn print(&self, context: &mut Context) -> Result<()> {
-        let progress = &self.progress;
+        if context.output.format() != Some(&Format::Json) {
+            self.explain(context);
+        }
+        if context.output.format().is_some() || context.output.jq().is_some() {
+            context.output.detail(self.detail())?;
+            context.output.flush()?;
+        }
+        Ok(())
+    }
+
+    fn explain(&self, context: &Context) {
         for (origin, reason) in &self.reasons {
             error_text(&format!("{}: {reason}\n", self.place(*origin)));
         }
@@ -125,29 +137,20 @@ impl Report {
             error_text(&format!("… and {} more\n", human::count(unnamed)));
         }
         for lost in &self.unacknowledged {
-            let (first, last) = (Origin::of_tag(lost.first_tag), Origin::of_tag(lost.last_tag));
-            let place = if first == last {
-                self.place(first)
-            } else {
-                format!("{} to {}", self.place(first), self.place(last))
-            };
-            error_text(&format!("{place}: sent and not acknowledged, may be stored or not\n"));
+            error_text(&format!("{}: sent and not acknowledged, may be stored or not\n", self.range(lost)));
         }
-        let note = |text: String| context.output.note(&text);
+        let note = |text: &str| context.output.note(text);
         if self.empty > 0 {
-            note(format!("skipped {}", human::counted(self.empty, "empty line")));
+            note(&format!("skipped {}", human::counted(self.empty, "empty line")));
         }
         if self.large > 0 {
-            note(format!(
-                "{} larger than {SDK_EVENT_BYTES} bytes: SDKs read them only with \
+            note(&format!(
+                "{} larger than {SDK_EVENT_BYTES} bytes: SDKs read such events only with \
                  grpc.max_receive_message_length raised above 4 MiB",
-                if self.large == 1 {
-                    "1 event is".to_owned()
-                } else {
-                    format!("{} events are", human::count(self.large))
-                },
+                human::counted(self.large, "event"),
             ));
         }
+        let progress = &self.progress;
         let mut text = format!(
             "published {} ({}) to {} in {}",
             human::counted(progress.acked, "event"),
@@ -158,18 +161,19 @@ impl Report {
         if progress.acked > 1 {
             write!(text, ", {} events/s", human::rate(progress.acked, self.elapsed)).expect("text takes everything");
         }
-        note(text);
-        if context.output.format().is_some() || context.output.jq().is_some() {
-            context.output.detail(self.detail())?;
-            context.output.flush()?;
-        }
-        Ok(())
+        note(&text);
+    }
+
+    /// The first and the last line of events whose fate is not known.
+    fn range(&self, lost: &Unacknowledged) -> String {
+        let (first, last) = (Origin::of_tag(lost.first_tag), Origin::of_tag(lost.last_tag));
+        if first == last { self.place(first) } else { format!("{} to {}", self.place(first), self.place(last)) }
     }
 
     fn detail(&self) -> Detail {
         let progress = &self.progress;
         let millis = u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX);
-        let value = serde_json::json!({
+        let value = json!({
             "topic": self.topic,
             "published": progress.acked,
             "bytes": progress.acked_bytes,
@@ -177,6 +181,13 @@ impl Report {
             "unacknowledged": progress.unacknowledged,
             "skipped": self.empty,
             "elapsed_ms": millis,
+            "refusals": self.reasons.iter().map(|(origin, reason)| {
+                json!({ "input": self.inputs.get(origin.input), "line": line(*origin), "reason": reason })
+            }).collect::<Vec<_>>(),
+            "unknown": self.unacknowledged.iter().map(|lost| {
+                let (first, last) = (Origin::of_tag(lost.first_tag), Origin::of_tag(lost.last_tag));
+                json!({ "input": self.inputs.get(first.input), "first_line": line(first), "last_line": line(last) })
+            }).collect::<Vec<_>>(),
         });
         let fields = vec![
             ("topic", self.topic.clone()),
@@ -215,4 +226,9 @@ impl Report {
             (_, line) => format!("{name}:{line}"),
         }
     }
+}
+
+/// The line, where there are lines.
+fn line(origin: Origin) -> Option<u64> {
+    Some(origin.line).filter(|line| *line > 0)
 }

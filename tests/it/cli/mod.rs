@@ -1,0 +1,10 @@
+//! The binary as the person who types it meets it: whole outputs, exit codes, files.
+
+mod dev_server;
+mod durability;
+mod events;
+mod generated;
+mod grammar;
+mod machine;
+mod profiles;
+mod topics;
