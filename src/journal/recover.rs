@@ -81,6 +81,8 @@ impl JournalWriter {
     /// Opens a journal.
     pub fn recover(options: JournalOptions, known: &KnownJournal) -> Result<RecoveredJournal, JournalError> {
         let numbers = segment_numbers(&options.disk)?;
+        // A segment is only written to when its name is durable; whether it is cannot be told from the name being there.
+        options.disk.sync_dir(DIR).map_err(JournalError::io("sync", DIR))?;
         let there: BTreeSet<u64> = numbers.iter().copied().collect();
         let needed = known.sealed.iter().chain([&known.active.number]);
         if let Some(missing) = needed.into_iter().find(|number| !there.contains(number)) {
@@ -131,7 +133,7 @@ impl Recovery<'_> {
         };
         self.check_place(&segment, &header, number)?;
         if let Some(footer) = footer {
-            self.take_sealed(segment, &footer, len)?;
+            self.take_sealed(segment, &footer, len, is_last)?;
             return Ok(None);
         }
         if !is_last {
@@ -171,8 +173,17 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn take_sealed(&mut self, segment: Segment, footer: &Footer, bytes: u64) -> Result<(), JournalError> {
+    fn take_sealed(
+        &mut self,
+        segment: Segment,
+        footer: &Footer,
+        bytes: u64,
+        is_last: bool,
+    ) -> Result<(), JournalError> {
         let index = Arc::new(segment.index(footer)?);
+        if is_last {
+            segment.write_again(footer.index_position, bytes)?;
+        }
         let mut frames: Vec<(TopicId, FrameEntry)> =
             index.topics().flat_map(|(topic, entries)| entries.iter().map(move |entry| (topic, *entry))).collect();
         frames.sort_by_key(|(_, entry)| entry.position);
@@ -192,29 +203,29 @@ impl Recovery<'_> {
 
     /// Finds the end of the active segment.
     fn take_active(&mut self, mut active: Active) -> Result<Option<Active>, JournalError> {
+        let segment = Arc::clone(&active.segment);
         let mut scan = Scan::run(&active)?;
-        if let Some((index, bytes)) = scan.finished_index(&active.segment)? {
+        if let Some((index, bytes)) = scan.finished_index(&segment)? {
             // The crash came between writing the index and truncating the file behind it.
             scan.accept(&mut active);
-            let file = &active.segment.file;
-            let truncated = file.set_len(bytes).and_then(|()| file.sync_data());
-            truncated.map_err(JournalError::io("truncate", &active.segment.path))?;
+            segment.write_again(active.position, bytes)?;
+            let truncated = segment.file.set_len(bytes).and_then(|()| segment.file.sync_data());
+            truncated.map_err(JournalError::io("truncate", &segment.path))?;
             let sealed = active.sealed(index, bytes);
             self.take(sealed, active.frames);
             return Ok(None);
         }
-        match scan.end(&active.segment, self.known.mark)? {
+        match scan.end(&segment, self.known.mark)? {
             End::Clean => {}
             End::Torn { position, bytes } => {
-                scan.cut(&active.segment, position, bytes)?;
-                self.cut = Some(CutTail { file: active.segment.path.clone(), position, bytes });
+                scan.cut(&segment, position, bytes)?;
+                self.cut = Some(CutTail { file: segment.path.clone(), position, bytes });
             }
         }
-        // What was found may have been in the kernel's memory only, and is about to be shown to readers.
-        active.segment.file.sync_data().map_err(JournalError::io("sync", &active.segment.path))?;
+        let (from, to) = scan.unproven();
+        segment.write_again(from, to)?;
         scan.accept(&mut active);
-        let (segment, frames) = (Arc::clone(&active.segment), active.frames.clone());
-        self.unregistered.push(Unregistered { segment, frames });
+        self.unregistered.push(Unregistered { segment, frames: active.frames.clone() });
         Ok(Some(active))
     }
 

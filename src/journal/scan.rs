@@ -150,7 +150,15 @@ impl Scan {
         Ok(None)
     }
 
-    /// Overwrites the tail with zeros, durably, and takes its frames off.
+    /// The range that no later write proves to be durable: the last group, or the segment's header when there is none.
+    pub(super) fn unproven(&self) -> (u64, u64) {
+        if self.frames.is_empty() {
+            return (0, self.end);
+        }
+        (self.group.first().map_or(self.end, |first| first.position.min(self.end)), self.end)
+    }
+
+    /// Overwrites the tail with zeros and takes its frames off. It is for the caller to sync.
     pub(super) fn cut(&mut self, segment: &Segment, position: u64, bytes: u64) -> Result<(), JournalError> {
         let io = || JournalError::io("cut", &segment.path);
         let zeros = vec![0; CHUNK_BYTES];
@@ -161,7 +169,6 @@ impl Scan {
             segment.file.write_all_at(&[&zeros[..count]], at).map_err(io())?;
             at += count as u64;
         }
-        segment.file.sync_data().map_err(io())?;
         while self.frames.last().is_some_and(|(_, entry)| entry.position >= position) {
             self.frames.pop();
             self.crcs.pop();

@@ -225,6 +225,20 @@ impl Segment {
         self.file.read_at(buffer, position).map_err(JournalError::io("read", &self.path))
     }
 
+    /// Makes durable what a range of the file has. A sync alone does not: if the last one failed, the kernel may hold these bytes
+    /// in its memory, have nothing of them on the disk, and take them for written.
+    pub(super) fn write_again(&self, mut from: u64, to: u64) -> Result<(), JournalError> {
+        let io = || JournalError::io("write", &self.path);
+        let mut bytes = Vec::new();
+        while from < to {
+            bytes.resize(usize::try_from((to - from).min(READ_BYTES)).expect("a chunk fits into memory"), 0);
+            self.file.read_exact_at(&mut bytes, from).map_err(io())?;
+            self.file.write_all_at(&[&bytes], from).map_err(io())?;
+            from += bytes.len() as u64;
+        }
+        self.file.sync_data().map_err(io())
+    }
+
     /// The footer at a position, if an intact one is there.
     pub(super) fn footer(&self, position: u64) -> Result<Option<Footer>, JournalError> {
         let mut bytes = [0; Footer::BYTES];

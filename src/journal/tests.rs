@@ -365,6 +365,15 @@ fn a_failed_write_or_sync_poisons_the_writer() {
                 let found = check_frames(&recovered.unregistered);
                 assert!((next - 1..=next + 1).contains(&found), "{on:?} {after} {loss:?}: {found} of {next}");
             }
+            // Opened again without a loss of power, and then the power fails: what was shown stays.
+            let recovered = recover(&disk).unwrap();
+            let (mut writer, mut after_it) = (recovered.writer, check_frames(&recovered.unregistered) + 1);
+            let shown = after_it - 1;
+            let found = check_frames(&recover(&disk.crash(Loss::Everything)).unwrap().unregistered);
+            assert!(found >= shown, "{on:?} {after}: {found} of {shown}");
+            append(&mut writer, &mut after_it, 8);
+            let found = check_frames(&recover(&disk.crash(Loss::Everything)).unwrap().unregistered);
+            assert_eq!(found, shown + 8, "{on:?} {after}");
         }
     }
     assert!(poisoned > 50, "{poisoned}");

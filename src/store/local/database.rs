@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::{PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
@@ -28,38 +31,45 @@ pub(super) const STATE: Table = TableDefinition::new("state");
 
 /// A file as redb wants it.
 #[derive(Debug)]
-struct Backend(DiskFile);
+struct Backend {
+    file: DiskFile,
+    /// Set when a sync failed: what the file reads as is not to be trusted any more.
+    doubtful: Arc<AtomicBool>,
+}
 
 impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
+        self.file.read_exact_at(out, offset)
     }
 
+    /// Room is set aside as the file grows, so that a full disk shows here, before anything was written, and not in a sync.
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
+        if len > self.file.len()? { self.file.allocate(len) } else { self.file.set_len(len) }
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data().inspect_err(|_| self.doubtful.store(true, Ordering::SeqCst))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(&[data], offset)
+        self.file.write_all_at(&[data], offset)
     }
 }
 
-fn open(file: DiskFile) -> Result<Database, redb::Error> {
-    Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(file))?)
+fn open(file: DiskFile, doubtful: &Arc<AtomicBool>) -> Result<Database, redb::Error> {
+    let backend = Backend { file, doubtful: Arc::clone(doubtful) };
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
 }
 
 /// The database of one directory, until it is closed.
 #[derive(Debug)]
 pub(super) struct Meta {
     disk: Disk,
+    doubtful: Arc<AtomicBool>,
     /// Held for reading by whoever uses the database, and for writing to exchange it.
     database: RwLock<Option<Database>>,
 }
@@ -76,7 +86,7 @@ impl Meta {
     ) -> Result<(), OpenError> {
         let file = disk.create(META_FILE_NEW).map_err(OpenError::io("create", META_FILE_NEW))?;
         let make = || -> Result<(), redb::Error> {
-            let database = open(file)?;
+            let database = open(file, &Arc::default())?;
             let transaction = begin(&database)?;
             for table in [RECORDS, SEGMENTS, RANGES, TOPICS, STATE] {
                 transaction.open_table(table)?;
@@ -91,8 +101,9 @@ impl Meta {
 
     pub(super) fn open(disk: &Disk) -> Result<Meta, OpenError> {
         let file = disk.open(META_FILE).map_err(OpenError::io("open", META_FILE))?;
-        let database = open(file).map_err(OpenError::records("open"))?;
-        Ok(Meta { disk: disk.clone(), database: RwLock::new(Some(database)) })
+        let doubtful = Arc::default();
+        let database = open(file, &doubtful).map_err(OpenError::records("open"))?;
+        Ok(Meta { disk: disk.clone(), doubtful, database: RwLock::new(Some(database)) })
     }
 
     /// Looks at what is committed.
@@ -105,8 +116,8 @@ impl Meta {
         look(&database.begin_read()?)
     }
 
-    /// Changes something, durably when it returns, or not at all: after an error the database is opened again, so
-    /// that what did not have room once may have it the next time.
+    /// Changes something; durable when it returns. When there was no room nothing was changed, and there may be room the next
+    /// time. After any other error nothing more is changed.
     pub(super) fn write<T>(
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
@@ -114,6 +125,7 @@ impl Meta {
         let result = self.try_write(change);
         if let Err(redb::Error::Io(error)) = &result
             && is_no_space(error)
+            && !self.doubtful.load(Ordering::SeqCst)
         {
             self.reopen()?;
         }
@@ -132,7 +144,7 @@ impl Meta {
     fn reopen(&self) -> Result<(), redb::Error> {
         let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         drop(database.take());
-        *database = Some(open(self.disk.open(META_FILE)?)?);
+        *database = Some(open(self.disk.open(META_FILE)?, &self.doubtful)?);
         Ok(())
     }
 

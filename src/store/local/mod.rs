@@ -120,6 +120,8 @@ impl LocalStore {
         if created {
             create(&journal_options, JournalId(entropy.bytes()))?;
         }
+        // That meta.redb has its name does not tell whether the name is durable.
+        disk.sync_dir("").map_err(OpenError::io("sync", "the data directory"))?;
         let meta = Meta::open(disk)?;
         let Catalogue { journal: known, topics } = catalogue::load(&meta)?;
         let recovered = JournalWriter::recover(journal_options, &known)?;

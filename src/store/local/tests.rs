@@ -366,7 +366,7 @@ async fn a_full_disk_refuses_what_waits_and_goes_on_when_there_is_room() {
 
 #[tokio::test]
 async fn records_refuse_a_full_disk_and_go_on_when_there_is_room() {
-    for on in [Operation::Write, Operation::Sync, Operation::SetLength] {
+    for on in [Operation::Write, Operation::Allocate] {
         let disk = SimulatedDisk::new();
         let (store, local, _) = open(&disk);
         store.records.commit(Transaction::new().put("a", "1")).await.unwrap();
@@ -387,6 +387,28 @@ async fn records_refuse_a_full_disk_and_go_on_when_there_is_room() {
         local.close().await.unwrap();
         let (store, _local, _) = open(&disk.crash(Loss::Everything));
         assert_eq!(store.records.get("a").await.unwrap().unwrap().value, "2", "{on:?}");
+    }
+}
+
+/// After a sync that failed nobody knows what is on the disk, so nothing more is written to it.
+#[tokio::test]
+async fn a_failed_sync_ends_the_writing_of_records() {
+    for kind in [FaultKind::Io, FaultKind::NoSpace] {
+        let disk = SimulatedDisk::new();
+        let (store, local, _) = open(&disk);
+        store.records.commit(Transaction::new().put("a", "1")).await.unwrap();
+        disk.fail(Fault { on: Operation::Sync, under: "meta.redb", after: 0, kind });
+        for _ in 0..3 {
+            assert!(store.records.commit(Transaction::new().put("a", "2")).await.is_err());
+        }
+        assert!(disk.all_failed());
+        assert!(local.close().await.is_err(), "the end cannot be noted");
+        for loss in [Loss::Everything, Loss::Some(3)] {
+            let (store, _local, _) = open(&disk.crash(loss));
+            store.records.commit(Transaction::new().put("b", "3")).await.unwrap();
+            let value = store.records.get("a").await.unwrap().unwrap().value;
+            assert!(value == "1" || value == "2", "{value:?}");
+        }
     }
 }
 

@@ -1,9 +1,6 @@
 //! What a crash leaves of a simulated directory.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{pages::Pages, parent};
 use crate::sys::Entropy;
@@ -44,15 +41,26 @@ pub(super) struct Image {
 /// What is durable, and what is not yet, while the steps are gone through again.
 pub(super) struct Crash {
     durable: Image,
-    waiting: HashMap<FileId, Vec<Step>>,
-    /// What was waiting when a sync failed: no later sync makes it durable.
-    doubtful: HashMap<FileId, Vec<Step>>,
+    waiting: BTreeMap<FileId, Vec<Step>>,
     entries: Vec<Step>,
+    fate: Fate,
+}
+
+/// Decides what becomes of a step that was not synced.
+enum Fate {
+    Lost,
+    Kept,
+    Chosen(Entropy),
 }
 
 impl Crash {
-    pub(super) fn new(durable: Image) -> Crash {
-        Crash { durable, waiting: HashMap::new(), doubtful: HashMap::new(), entries: Vec::new() }
+    pub(super) fn new(durable: Image, loss: Loss) -> Crash {
+        let fate = match loss {
+            Loss::Everything => Fate::Lost,
+            Loss::Nothing => Fate::Kept,
+            Loss::Some(seed) => Fate::Chosen(Entropy::seeded(seed)),
+        };
+        Crash { durable, waiting: BTreeMap::new(), entries: Vec::new(), fate }
     }
 
     pub(super) fn step(&mut self, step: &Step) {
@@ -66,8 +74,11 @@ impl Crash {
                 }
             }
             Step::FailedSync { file } => {
+                // The fate of what was written is sealed now: no later sync writes it. Lengths still wait.
                 let waiting = self.waiting.remove(file).unwrap_or_default();
-                self.doubtful.entry(*file).or_default().extend(waiting);
+                let (written, lengths) = waiting.into_iter().partition(|step| matches!(step, Step::Write { .. }));
+                self.waiting.insert(*file, lengths);
+                self.meet_fate(written);
             }
             Step::Create { file, .. } => {
                 self.durable.files.resize(self.durable.files.len().max(file + 1), Pages::default());
@@ -85,27 +96,21 @@ impl Crash {
         }
     }
 
-    pub(super) fn image(mut self, loss: Loss) -> Image {
-        let mut rest = self.entries;
-        // By file, so that the choice does not depend on the order of a hash map.
-        for file in 0..self.durable.files.len() {
-            rest.extend(self.doubtful.remove(&file).unwrap_or_default());
-            rest.extend(self.waiting.remove(&file).unwrap_or_default());
-        }
-        match loss {
-            Loss::Everything => {}
-            Loss::Nothing => {
-                for step in &rest {
-                    self.durable.apply(step);
-                }
-            }
-            Loss::Some(seed) => {
-                let entropy = Entropy::seeded(seed);
-                for step in &rest {
-                    self.durable.apply_some(step, &entropy);
-                }
+    fn meet_fate(&mut self, steps: Vec<Step>) {
+        for step in steps {
+            match &self.fate {
+                Fate::Lost => {}
+                Fate::Kept => self.durable.apply(&step),
+                Fate::Chosen(entropy) => self.durable.apply_some(&step, entropy),
             }
         }
+    }
+
+    pub(super) fn image(mut self) -> Image {
+        let entries = std::mem::take(&mut self.entries);
+        let waiting = std::mem::take(&mut self.waiting);
+        self.meet_fate(entries);
+        self.meet_fate(waiting.into_values().flatten().collect());
         self.durable
     }
 }

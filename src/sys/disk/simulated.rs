@@ -7,7 +7,8 @@
 //!   part, sector by sector (512 bytes), independently of the others and of their order; so is each change of a length, and each
 //!   entry of a directory (created, renamed, removed).
 //! - **A sync that fails.** What had been written before it is never made durable by a later sync, as with kernels that mark the
-//!   pages clean; it may still be there after a crash, or not. The writer must not go on as if a second sync had cured it.
+//!   pages clean; it may be there after a crash, or not. Until then it is read as if it were. The writer must not go on as if a
+//!   second sync had cured it, and who opens the file again must not trust what it reads.
 //! - **A write that fails, or writes less than it was asked to**: part of it may be there. **No space**: for room that is set
 //!   aside, or for a write. **A read that fails**.
 //!
@@ -126,11 +127,11 @@ impl SimulatedDisk {
     #[must_use]
     pub fn crash_after(&self, operations: usize, loss: Loss) -> SimulatedDisk {
         let state = self.state();
-        let mut crash = Crash::new(state.start.clone());
+        let mut crash = Crash::new(state.start.clone(), loss);
         for step in &state.steps[..operations] {
             crash.step(step);
         }
-        SimulatedDisk::from_image(crash.image(loss))
+        SimulatedDisk::from_image(crash.image())
     }
 
     /// The same, at this point in time.
