@@ -182,7 +182,7 @@ impl Recovery<'_> {
     ) -> Result<(), JournalError> {
         let index = Arc::new(segment.index(footer)?);
         if is_last {
-            segment.write_again(footer.index_position, bytes)?;
+            segment.write_again(footer.index_position..bytes)?;
         }
         let mut frames: Vec<(TopicId, FrameEntry)> =
             index.topics().flat_map(|(topic, entries)| entries.iter().map(move |entry| (topic, *entry))).collect();
@@ -208,7 +208,7 @@ impl Recovery<'_> {
         if let Some((index, bytes)) = scan.finished_index(&segment)? {
             // The crash came between writing the index and truncating the file behind it.
             scan.accept(&mut active);
-            segment.write_again(active.position, bytes)?;
+            segment.write_again(active.position..bytes)?;
             let truncated = segment.file.set_len(bytes).and_then(|()| segment.file.sync_data());
             truncated.map_err(JournalError::io("truncate", &segment.path))?;
             let sealed = active.sealed(index, bytes);
@@ -222,8 +222,9 @@ impl Recovery<'_> {
                 self.cut = Some(CutTail { file: segment.path.clone(), position, bytes });
             }
         }
-        let (from, to) = scan.unproven();
-        segment.write_again(from, to)?;
+        if let Some(unproven) = scan.unproven(&segment, self.known.mark) {
+            segment.write_again(unproven)?;
+        }
         scan.accept(&mut active);
         self.unregistered.push(Unregistered { segment, frames: active.frames.clone() });
         Ok(Some(active))

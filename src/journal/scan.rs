@@ -1,5 +1,7 @@
 //! Going through the frames of the active segment, and judging where they end.
 
+use std::ops::Range;
+
 use crc32c::crc32c;
 
 use super::{
@@ -150,12 +152,15 @@ impl Scan {
         Ok(None)
     }
 
-    /// The range that no later write proves to be durable: the last group, or the segment's header when there is none.
-    pub(super) fn unproven(&self) -> (u64, u64) {
-        if self.frames.is_empty() {
-            return (0, self.end);
+    /// The range that neither a later write nor the mark proves to be durable: the last group, or the segment's header when
+    /// there is none.
+    pub(super) fn unproven(&self, segment: &Segment, mark: Option<Tail>) -> Option<Range<u64>> {
+        let tail = Tail { segment: segment.number, position: self.end, next_sequence: self.next_sequence() };
+        if mark == Some(tail) {
+            return None;
         }
-        (self.group.first().map_or(self.end, |first| first.position.min(self.end)), self.end)
+        let first = if self.frames.is_empty() { Some(0) } else { self.group.first().map(|first| first.position) };
+        Some(first.map_or(self.end, |first| first.min(self.end))..self.end)
     }
 
     /// Overwrites the tail with zeros and takes its frames off. It is for the caller to sync.
@@ -231,50 +236,58 @@ pub(super) fn has_frame(segment: &Segment) -> Result<bool, JournalError> {
 /// Looks for an intact header, from a position on, of a group that was begun after the frame with this sequence.
 fn later_group(segment: &Segment, from: u64, sequence: u64) -> Result<Option<u64>, JournalError> {
     let mut chunk = Vec::new();
-    let mut start = from;
-    while let Some(data) = segment.file.next_data(start).map_err(JournalError::io("read", &segment.path))? {
-        start = data;
-        chunk.resize(CHUNK_BYTES, 0);
-        let read = segment.read_at(&mut chunk, start)?;
-        chunk.truncate(read);
-        for bytes in chunk.windows(FrameHeader::BYTES) {
-            if bytes[0] != FrameHeader::MAGIC[0] || !bytes.starts_with(&FrameHeader::MAGIC) {
-                continue;
+    for range in data(segment, from)? {
+        let mut start = range.start;
+        while start < range.end {
+            // A header may begin in one chunk, or in one range, and end in the next.
+            let overlap = FrameHeader::BYTES - 1;
+            chunk.resize(CHUNK_BYTES + overlap, 0);
+            let read = segment.read_at(&mut chunk, start)?;
+            for bytes in chunk[..read].windows(FrameHeader::BYTES) {
+                if let Some(found) = is_later(bytes.first_chunk().expect("the window's length"), segment.seed, sequence)
+                {
+                    return Ok(Some(found));
+                }
             }
-            let bytes = bytes.first_chunk().expect("the window's length");
-            let later = match FrameHeader::decode(bytes, segment.seed) {
-                Ok((header, _)) => header.group > sequence,
-                Err(Flaw::Torn) => false,
-                Err(Flaw::Version(_) | Flaw::Senseless) => true,
-            };
-            if later {
-                let found = u64::from_le_bytes(bytes[8..16].try_into().expect("eight bytes"));
-                return Ok(Some(found));
-            }
+            start += CHUNK_BYTES as u64;
         }
-        if read < CHUNK_BYTES {
-            return Ok(None);
-        }
-        start += (CHUNK_BYTES - FrameHeader::BYTES + 1) as u64;
     }
     Ok(None)
 }
 
+/// The sequence of the frame whose intact header this is, if its group was begun after the frame with the given one.
+fn is_later(bytes: &[u8; FrameHeader::BYTES], seed: u32, sequence: u64) -> Option<u64> {
+    if bytes[0] != FrameHeader::MAGIC[0] {
+        return None;
+    }
+    match FrameHeader::decode(bytes, seed) {
+        Ok((header, _)) => (header.group > sequence).then_some(header.sequence),
+        Err(Flaw::Torn) => None,
+        Err(Flaw::Version(_) | Flaw::Senseless) => Some(sequence),
+    }
+}
+
 /// The position of the last byte, from a position on, that is not zero.
 pub(super) fn last_byte(segment: &Segment, from: u64) -> Result<Option<u64>, JournalError> {
-    let mut chunk = Vec::new();
-    let (mut start, mut last) = (from, None);
-    while let Some(data) = segment.file.next_data(start).map_err(JournalError::io("read", &segment.path))? {
-        start = data;
-        chunk.resize(CHUNK_BYTES, 0);
-        let read = segment.read_at(&mut chunk, start)?;
-        if read == 0 {
-            break;
+    let (mut chunk, zeros) = (Vec::new(), vec![0; CHUNK_BYTES]);
+    for range in data(segment, from)?.into_iter().rev() {
+        let mut end = range.end;
+        while end > range.start {
+            let bytes = usize::try_from(end - range.start).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            end -= bytes as u64;
+            chunk.resize(bytes, 0);
+            segment.read_at(&mut chunk, end)?;
+            // Comparing whole chunks is many times faster than looking at each byte.
+            if chunk != zeros[..bytes]
+                && let Some(at) = chunk.iter().rposition(|byte| *byte != 0)
+            {
+                return Ok(Some(end + at as u64));
+            }
         }
-        if let Some(at) = chunk[..read].iter().rposition(|byte| *byte != 0) {
-            last = Some(start + at as u64);
-        }
-        start += read as u64;
     }
-    Ok(last)
+    Ok(None)
+}
+
+fn data(segment: &Segment, from: u64) -> Result<Vec<Range<u64>>, JournalError> {
+    segment.file.data(from).map_err(JournalError::io("read", &segment.path))
 }

@@ -1,6 +1,6 @@
 //! Segments: a header, frames, and, once sealed, an index and a footer.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::{Buf, BufMut, Bytes};
 use crc32c::{crc32c, crc32c_append};
@@ -227,7 +227,8 @@ impl Segment {
 
     /// Makes durable what a range of the file has. A sync alone does not: if the last one failed, the kernel may hold these bytes
     /// in its memory, have nothing of them on the disk, and take them for written.
-    pub(super) fn write_again(&self, mut from: u64, to: u64) -> Result<(), JournalError> {
+    pub(super) fn write_again(&self, range: Range<u64>) -> Result<(), JournalError> {
+        let Range { start: mut from, end: to } = range;
         let io = || JournalError::io("write", &self.path);
         let mut bytes = Vec::new();
         while from < to {

@@ -179,7 +179,7 @@ async fn every_crash_point() {
     let (mut images, mut cut, mut registered) = (0_u64, 0, 0);
     for operations in 0..=disk.operations() {
         let known = known_at(&moments, operations);
-        for loss in [Loss::Everything, Loss::Nothing, Loss::Some(images)] {
+        for loss in [Loss::Everything, Loss::Nothing, Loss::Some(images), Loss::Some(!images)] {
             let place = format!("{operations} operations, {loss:?}");
             let crashed = disk.crash_after(operations, loss);
             let (store, local, report) = try_open(&crashed).unwrap_or_else(|error| panic!("{place}: {error:?}"));
@@ -199,7 +199,8 @@ async fn every_crash_point() {
         }
     }
     println!("{images} images of {} operations, {cut} cut, {registered} segments registered", disk.operations());
-    assert!(cut > 0 && registered > 0);
+    // How many tails are torn depends on how the threads' operations fall together; that segments are sealed does not.
+    assert!(images > 500 && registered > 0);
 }
 
 mod random {
@@ -412,6 +413,37 @@ async fn a_failed_sync_ends_the_writing_of_records() {
     }
 }
 
+/// A store whose making failed half-way is made again, or found whole; either way it is durable before it is used.
+#[tokio::test]
+async fn a_store_that_could_not_be_made_is_made_the_next_time() {
+    for on in [
+        Operation::Create,
+        Operation::Allocate,
+        Operation::Write,
+        Operation::Sync,
+        Operation::Rename,
+        Operation::SyncDirectory,
+    ] {
+        let mut failed = 0;
+        for after in 0.. {
+            let disk = SimulatedDisk::new();
+            disk.fail(Fault { on, under: "", after, kind: FaultKind::Io });
+            if let Ok((_, local, _)) = try_open(&disk) {
+                drop(local);
+                break;
+            }
+            failed += 1;
+            let (store, _local, _) = open(&disk);
+            let mut user = User::default();
+            user.append(&store, &[1, 2]).await;
+            user.record(&store, 1).await;
+            let (store, _local, _) = open(&disk.crash(Loss::Everything));
+            user.check(&store, &format!("{on:?} {after}")).await;
+        }
+        assert!(failed > 0, "{on:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_damaged_block_is_named_and_the_rest_is_read() {
     for sealed in [false, true] {
@@ -471,7 +503,7 @@ async fn a_journal_without_its_records_is_not_taken_for_an_empty_one() {
     let expected = "meta.redb is missing, but journal/00000000000000000001.seg has events; put meta.redb back, or move the journal away";
     assert_eq!(try_open(&disk).unwrap_err().to_string(), expected);
     let leftover = disk.disk().open("journal/00000000000000000001.seg").unwrap();
-    assert!(leftover.next_data(64).unwrap().is_some(), "and nothing is touched");
+    assert!(!leftover.data(64).unwrap().is_empty(), "and nothing is touched");
 }
 
 /// Opening and closing again and again, with a little in between, leaves nothing behind.

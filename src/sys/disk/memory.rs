@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::{self, IoSlice},
+    ops::Range,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -135,7 +136,7 @@ impl StoredFile for MemoryFile {
         Ok(())
     }
 
-    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
+    fn next_data(&self, position: u64) -> io::Result<Option<Range<u64>>> {
         Ok(self.pages().next_data(position))
     }
 }

@@ -13,6 +13,7 @@ mod simulated;
 use std::{
     fmt,
     io::{self, IoSlice},
+    ops::Range,
     path::Path,
     sync::Arc,
 };
@@ -43,7 +44,7 @@ trait StoredFile: Send + Sync + fmt::Debug {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
     fn write_at(&self, pieces: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
     fn sync_data(&self) -> io::Result<()>;
-    fn next_data(&self, position: u64) -> io::Result<Option<u64>>;
+    fn next_data(&self, position: u64) -> io::Result<Option<Range<u64>>>;
 }
 
 /// What ends when it is dropped.
@@ -199,10 +200,15 @@ impl DiskFile {
         self.0.sync_data()
     }
 
-    /// A position, at or after this one, before which there are only zeros; `None` when there are only zeros up to the end.
-    /// A system that does not keep track of them answers with the position itself.
-    pub fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
-        self.0.next_data(position)
+    /// The ranges, from a position on, that can have anything but zeros. A system that does not keep track of them answers with
+    /// all there is. (To be asked for before they are read: reading may make a kernel forget what it never had to store.)
+    pub fn data(&self, mut position: u64) -> io::Result<Vec<Range<u64>>> {
+        let mut ranges = Vec::new();
+        while let Some(range) = self.0.next_data(position)? {
+            position = range.end;
+            ranges.push(range);
+        }
+        Ok(ranges)
     }
 }
 

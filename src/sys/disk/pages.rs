@@ -1,6 +1,6 @@
 //! The content of a file that is kept in memory.
 
-use std::{collections::BTreeMap, io::IoSlice, sync::Arc};
+use std::{collections::BTreeMap, io::IoSlice, ops::Range, sync::Arc};
 
 const PAGE: usize = 4096;
 
@@ -71,10 +71,12 @@ impl Pages {
         written
     }
 
-    pub(super) fn next_data(&self, position: u64) -> Option<u64> {
+    pub(super) fn next_data(&self, position: u64) -> Option<Range<u64>> {
         let (first, _) = place(position);
-        let (page, _) = self.pages.range(first..).next()?;
-        let start = (page * PAGE as u64).max(position);
-        (start < self.len).then_some(start)
+        let mut there = self.pages.range(first..).map(|(page, _)| *page);
+        let start = there.next()?;
+        let pages = (start + 1..).zip(there).take_while(|(expected, page)| expected == page).count() as u64 + 1;
+        let range = (start * PAGE as u64).max(position)..((start + pages) * PAGE as u64).min(self.len);
+        (!range.is_empty()).then_some(range)
     }
 }

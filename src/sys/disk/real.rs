@@ -4,6 +4,7 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, IoSlice, Read, Write},
+    ops::Range,
     os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -134,11 +135,20 @@ impl StoredFile for RealFile {
         self.0.sync_data()
     }
 
-    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
-        match seek(&self.0, SeekFrom::Data(position)) {
-            Ok(data) => Ok(Some(data)),
-            Err(Errno::NXIO) => Ok(None),
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(Some(position)),
+    fn next_data(&self, position: u64) -> io::Result<Option<Range<u64>>> {
+        let everything = || {
+            let len = self.len()?;
+            Ok((position < len).then_some(position..len))
+        };
+        let start = match seek(&self.0, SeekFrom::Data(position)) {
+            Ok(start) => start,
+            Err(Errno::NXIO) => return Ok(None),
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => return everything(),
+            Err(error) => return Err(error.into()),
+        };
+        match seek(&self.0, SeekFrom::Hole(start)) {
+            Ok(end) if end > start => Ok(Some(start..end)),
+            Ok(_) | Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => everything(),
             Err(error) => Err(error.into()),
         }
     }

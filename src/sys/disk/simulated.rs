@@ -16,6 +16,7 @@
 
 use std::{
     io::{self, IoSlice},
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
 };
 
@@ -309,7 +310,7 @@ impl StoredFile for SimulatedFile {
         checked
     }
 
-    fn next_data(&self, position: u64) -> io::Result<Option<u64>> {
+    fn next_data(&self, position: u64) -> io::Result<Option<Range<u64>>> {
         Ok(self.disk.state().now.files[self.file].next_data(position))
     }
 }

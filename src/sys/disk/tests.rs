@@ -6,11 +6,14 @@ fn check(disk: &Disk) {
     let file = disk.create("journal/1.seg").unwrap();
     file.allocate(100_000).unwrap();
     assert_eq!(file.len().unwrap(), 100_000);
-    assert_eq!(file.next_data(5_000).unwrap().map(|position| position >= 5_000), None, "set aside is not written");
+    assert_eq!(file.data(5_000).unwrap(), [], "set aside is not written");
     file.write_all_at(&[b"abc", b"", b"defg"], 50_000).unwrap();
     file.sync_data().unwrap();
     disk.sync_dir("journal").unwrap();
-    assert!(file.next_data(0).unwrap().is_some_and(|position| position <= 50_000));
+    let data = file.data(0).unwrap();
+    assert!(data.iter().any(|range| range.contains(&50_000) && range.contains(&50_006)), "{data:?}");
+    assert!(data.iter().all(|range| range.end <= 100_000 && !range.is_empty()), "{data:?}");
+    assert_eq!(file.data(50_003).unwrap()[0].start, 50_003);
 
     let again = disk.open("journal/1.seg").unwrap();
     let mut buffer = [1; 9];
