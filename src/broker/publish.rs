@@ -52,8 +52,10 @@ pub struct Slot(usize);
 pub struct PublishSession {
     broker: Broker,
     project: ProjectId,
-    /// The topics that the publisher limited itself to; none: all of the project, also those that come later.
-    chosen: Option<HashSet<TopicId>>,
+    /// The topics that the publisher was told of when the stream opened.
+    announced: HashSet<TopicId>,
+    /// The publisher limited itself to these; otherwise it reaches all of the project, also those that come later.
+    is_limited: bool,
     /// The encoded description of the publisher that is kept with its events.
     publisher: Bytes,
     slots: Vec<Gathering>,
@@ -84,7 +86,8 @@ impl Broker {
         Ok(PublishSession {
             broker: self.clone(),
             project,
-            chosen: None,
+            announced: HashSet::new(),
+            is_limited: false,
             publisher: Bytes::new(),
             slots: Vec::new(),
             current: 0,
@@ -145,9 +148,8 @@ impl PublishSession {
         envelope_bytes: u64,
     ) -> Result<Vec<Arc<TopicEntry>>, BrokerError> {
         let chosen = self.broker.chosen_topics(self.project, wanted)?;
-        if !wanted.is_empty() {
-            self.chosen = Some(chosen.iter().map(|entry| entry.id()).collect());
-        }
+        self.announced = chosen.iter().map(|entry| entry.id()).collect();
+        self.is_limited = !wanted.is_empty();
         self.publisher = publisher;
         self.envelope_bytes = envelope_bytes;
         Ok(chosen)
@@ -169,10 +171,13 @@ impl PublishSession {
             self.current = at;
             return available(&self.slots[at].entry).map(|()| Slot(at));
         }
-        if self.chosen.as_ref().is_some_and(|chosen| !chosen.contains(&id)) {
+        let was_announced = self.announced.contains(&id);
+        if self.is_limited && !was_announced {
             return Err(NackCode::TopicUnknown.into());
         }
-        let entry = self.broker.directory().get(self.project, id).ok_or(NackCode::TopicUnknown)?;
+        // A topic that the publisher was told of and that is gone has been destroyed since.
+        let gone = if was_announced { NackCode::TopicDeleted } else { NackCode::TopicUnknown };
+        let entry = self.broker.directory().get(self.project, id).ok_or(gone)?;
         available(&entry)?;
         let topic = self.broker.engine.topic(id, self.project).await.map_err(|error| {
             tracing::error!(topic = %id, %error, "topic not opened");

@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     engine::{Engine, RootKey},
     model::{
-        Code, Deduplication, OffsetPolicy, OrganizationId, Permission, Permissions, Principal, ProjectId, Secret,
-        Sharding, Strategy, Time, Topic, TopicId, TopicState, Ulid,
+        Code, Deduplication, NackCode, OffsetPolicy, OrganizationId, Permission, Permissions, Principal, ProjectId,
+        Secret, Sharding, Strategy, Time, Topic, TopicId, TopicState, Ulid,
     },
     store::Store,
     sys::{Clock, Entropy, ManualClock},
@@ -636,6 +636,32 @@ async fn streams_learn_of_topics_that_come_and_go() {
     bench.destroy(&topic).await.unwrap();
     assert!(changed(&mut changes));
     assert!(!changed(&mut foreign));
+}
+
+#[tokio::test]
+async fn a_stream_is_told_apart_what_was_destroyed_and_what_never_was() {
+    let bench = Bench::new().await;
+    let (lasting, destroyed) = (bench.create("lasting").await, bench.create("destroyed").await);
+    let open = |wanted: &[String]| {
+        let mut session = bench.broker.publisher(&full(OWN)).unwrap();
+        session.start(wanted, bytes::Bytes::new(), 0).unwrap();
+        session
+    };
+    let (mut all, mut limited) = (open(&[]), open(&["lasting".to_owned()]));
+    bench.destroy(&destroyed).await.unwrap();
+    bench.gone(&destroyed).await;
+    let mut late = open(&[]);
+    let later = bench.create("later").await;
+
+    let code = async |session: &mut PublishSession, topic: &Topic| {
+        session.slot(topic.id.as_bytes()).await.err().map(|refusal| refusal.code)
+    };
+    assert_eq!(code(&mut all, &destroyed).await, Some(NackCode::TopicDeleted));
+    assert_eq!(code(&mut limited, &destroyed).await, Some(NackCode::TopicUnknown));
+    assert_eq!(code(&mut late, &destroyed).await, Some(NackCode::TopicUnknown));
+    assert_eq!(code(&mut all, &later).await, None);
+    assert_eq!(code(&mut limited, &later).await, Some(NackCode::TopicUnknown));
+    assert_eq!(code(&mut limited, &lasting).await, None);
 }
 
 #[tokio::test]
