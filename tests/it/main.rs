@@ -9,5 +9,9 @@
 )]
 
 mod cli;
+mod conformance;
+mod harness;
 mod keyring;
 mod proto;
+mod python;
+mod sdks;

@@ -1,0 +1,371 @@
+"""What PyEnsign needs of a server, asked of a running one over plaintext.
+
+    ENSIGN_ENDPOINT         host:port
+    ENSIGN_AUTH_URL         base address of the REST API
+    ENSIGN_CLIENT_ID        an API key with every permission, and its secret
+    ENSIGN_CLIENT_SECRET
+
+Prints "ok" and the name of each part; the first part that fails ends the run with its traceback. After a line "restart"
+on standard output it waits for a line on standard input: whoever started it restarts the server in between.
+"""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import sys
+import time
+
+from pyensign.api.v1beta1 import ensign_pb2, topic_pb2
+from pyensign.api.v1beta1.event import wrap
+from pyensign.auth.client import AuthClient
+from pyensign.connection import Client, Connection
+from pyensign.ensign import Ensign
+from pyensign.events import Event
+from pyensign.exceptions import AuthenticationError, EnsignRPCError, NackError, UnknownTopicError
+from ulid import ULID
+
+ENDPOINT = os.environ["ENSIGN_ENDPOINT"]
+AUTH_URL = os.environ["ENSIGN_AUTH_URL"]
+CREDENTIALS = {"client_id": os.environ["ENSIGN_CLIENT_ID"], "client_secret": os.environ["ENSIGN_CLIENT_SECRET"]}
+RUN = str(ULID()).lower()
+MESSAGE_BYTES_MAX = 4 * 1024 * 1024  # what gRPC reads unless it is told otherwise
+EVENT_BYTES_MAX = 5_243_000
+GUARD_SECONDS = 120  # against hanging; nothing here is meant to take as long
+PARTS = []
+
+
+def part(function):
+    PARTS.append(function)
+    return function
+
+
+def client(**options):
+    return Ensign(endpoint=ENDPOINT, insecure=True, auth_url=AUTH_URL, **options)
+
+
+def name(short):
+    return f"python.{short}-{RUN}"
+
+
+async def eventually(check, what):
+    """Waits until check gives something true, and returns that."""
+    end = time.monotonic() + GUARD_SECONDS
+    while True:
+        found = check()
+        if found:
+            return found
+        assert time.monotonic() < end, f"{what} did not come about"
+        await asyncio.sleep(0.02)
+
+
+def text_event(text, **options):
+    return Event(text.encode(), mimetype="text/plain", **options)
+
+
+class Reader:
+    """A subscription whose events are read and acked in the background."""
+
+    def __init__(self, ensign, *topics):
+        self.ensign = ensign
+        self.topics = topics
+        self.events = []
+        self.task = asyncio.create_task(self.read())
+
+    async def read(self):
+        async for event in self.ensign.subscribe(*self.topics):
+            assert await event.ack()
+            self.events.append(event)
+
+    async def ready(self):
+        """Waits until the server has answered the subscription."""
+        await eventually(lambda: self.streams() or self.task.done(), "the subscription")
+        if self.task.done():
+            self.task.result()
+
+    def streams(self):
+        return [stream for stream in self.ensign.client.subscribers.values() if stream._topics]
+
+    def data(self):
+        return [event.data.decode() for event in self.events]
+
+    async def stop(self):
+        self.task.cancel()
+        await asyncio.gather(self.task, return_exceptions=True)
+
+
+@part
+async def tokens():
+    auth = AuthClient(AUTH_URL + "/", CREDENTIALS)
+    auth.authenticate()
+    assert auth._access_token and auth._refresh_token
+    first = auth.credentials()
+    assert first == ("authorization", "Bearer " + auth._access_token)
+    assert auth.credentials() == first, "valid tokens are used again"
+
+    # An expired access token and a refresh token that the server does not know: the client falls back to its key.
+    auth._access_token, auth._refresh_token = unsigned_token(-7200), unsigned_token(7200)
+    renewed = auth.credentials()[1].removeprefix("Bearer ")
+    assert renewed.count(".") == 2 and not renewed.endswith(".")
+
+    for wrong in ({"client_secret": "x" * 64}, {"client_id": "x" * 32}):
+        try:
+            AuthClient(AUTH_URL, {**CREDENTIALS, **wrong}).authenticate()
+        except AuthenticationError as error:
+            assert re.search(r"\b4\d\d error", str(error)), error
+        else:
+            raise AssertionError("wrong credentials were accepted")
+
+
+def unsigned_token(expires_in):
+    def encoded(part):
+        return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+
+    now = int(time.time())
+    return f"{encoded({'alg': 'EdDSA'})}.{encoded({'nbf': now - 9000, 'exp': now + expires_in})}."
+
+
+@part
+async def status_without_credentials():
+    bare = Client(Connection(ENDPOINT, insecure=True))
+    status, version, uptime, not_before, not_after = await bare.status()
+    assert status == ensign_pb2.ServiceState.Status.HEALTHY
+    assert re.fullmatch(r"v?0\.12\.\d+(-[a-zA-Z0-9.]+)?(\s+\([a-f0-9]{7}\))?", version), version
+    assert uptime.seconds > 0 or uptime.nanos > 0
+    assert time.time() < not_before.seconds < not_after.seconds
+    try:
+        await bare.list_topics()
+    except EnsignRPCError as error:
+        assert "UNAUTHENTICATED" in str(error)
+    else:
+        raise AssertionError("topics were listed for a stranger")
+    await bare.channel.close()
+
+    async with client() as ensign:
+        assert (await ensign.status()).version == version
+
+
+@part
+async def topics():
+    async with client() as ensign:
+        made = await ensign.ensure_topic_exists(name("events"))
+        assert await ensign.ensure_topic_exists(name("events")) == made
+        assert not await ensign.topic_exists(name("nothing"))
+    async with client() as ensign:
+        assert await ensign.topic_exists(name("events"))
+        assert await ensign.topic_id(name("events")) == made
+        assert await ensign.ensure_topic_exists(name("events")) == made
+
+
+@part
+async def lists_longer_than_a_page():
+    async with client() as ensign:
+        made = {await ensign.create_topic(name(f"page{number}")) for number in range(105)}
+        found = [str(topic.id) for topic in await ensign.get_topics()]
+        assert made <= set(found)
+        assert len(found) == len(set(found))
+        last = sorted(made)[-1]
+        listed = next(topic for topic in await ensign.get_topics() if str(topic.id) == last)
+        assert await client().topic_id(listed.name) == last
+    async with client() as ensign:
+        for number in range(105):
+            await ensign.destroy_topic(name(f"page{number}"))
+
+
+@part
+async def multi_publish():
+    acks = []
+
+    async def on_ack(ack):
+        acks.append(ack)
+
+    async with client() as ensign:
+        topic = await ensign.ensure_topic_exists(name("events"))
+        events = [text_event(f"event {number}", meta={"number": str(number)}) for number in range(10)]
+        await ensign.publish(name("events"), events, on_ack=on_ack)
+        for event in events:
+            ack = await event.wait_for_ack()
+            assert len(ack.id) == 16 and abs(ack.committed.timestamp() - time.time()) < 3600
+        await eventually(lambda: len(acks) == 10, "the callbacks")
+        assert [ack.committed.ToNanoseconds() for ack in acks] == sorted(ack.committed.ToNanoseconds() for ack in acks)
+
+        # What has been acked is counted.
+        info = await ensign.info([topic])
+        assert (info.num_topics, info.events, info.duplicates) == (1, 10, 0), str(info)
+        assert info.data_size_bytes > 0
+        assert [str(counted.id) for counted in info.topics] == [topic]
+        assert (await ensign.info()).events >= 10
+
+
+@part
+async def pubsub():
+    acks = []
+
+    async def on_ack(ack):
+        acks.append(ack)
+
+    async with client() as ensign, client() as publisher:
+        topic = await ensign.ensure_topic_exists(name("pub-sub"))
+        by_name, by_id = Reader(ensign, name("pub-sub")), Reader(client(), topic)
+        await by_name.ready()
+        await by_id.ready()
+        sent = Event(b"hello", mimetype="text/plain", schema_name="message", schema_version="1.0.0", meta={"key": "value"})
+        await publisher.publish(name("pub-sub"), sent, on_ack=on_ack)
+        for reader in (by_name, by_id):
+            await eventually(lambda: reader.events, "the event")
+            [event] = reader.events
+            assert event.data == b"hello" and event.mimetype == 1
+            assert str(event.type) == "message v1.0.0", event.type
+            assert dict(event.meta) == {"key": "value"}
+            assert event.created == sent.created
+            assert event.id and len(event.id.bytes) == 10
+            assert event.acked()
+            await reader.stop()
+        await eventually(lambda: acks, "the ack")
+        assert await by_id.ensign.close() is None
+
+
+@part
+async def a_thousand_events_in_order():
+    async with client() as ensign, client() as publisher:
+        await ensign.ensure_topic_exists(name("thousand"))
+        reader = Reader(ensign, name("thousand"))
+        await reader.ready()
+        texts = [f"event {number}" for number in range(1000)]
+        await publisher.publish(name("thousand"), [text_event(text) for text in texts])
+        await eventually(lambda: len(reader.events) >= 1000, "the events")
+        assert reader.data() == texts
+        ids = [event.id.bytes for event in reader.events]
+        assert ids == sorted(set(ids))
+        await reader.stop()
+
+
+@part
+async def the_largest_message_reaches_a_reader():
+    """What a client can send within gRPC's default limit is never delivered above it."""
+    async with client() as ensign, client() as publisher:
+        topic = await ensign.ensure_topic_exists(name("large"))
+        reader = Reader(ensign, name("large"))
+        await reader.ready()
+        event = sized_event(topic, MESSAGE_BYTES_MAX)
+        await publisher.publish(topic, event)
+        await event.wait_for_ack()
+        await eventually(lambda: reader.events, "the event")
+        assert reader.events[0].data == event.data
+        await reader.stop()
+
+
+def sized_event(topic, message_bytes):
+    """An event whose publish request has this length."""
+
+    def request_bytes(data_bytes):
+        wrapper = wrap(Event(b"x" * data_bytes, mimetype="text/plain").proto(), ULID.from_str(topic))
+        return ensign_pb2.PublisherRequest(event=wrapper).ByteSize()
+
+    data_bytes = message_bytes - (request_bytes(message_bytes - 1000) - (message_bytes - 1000))
+    assert request_bytes(data_bytes) == message_bytes
+    return Event(b"x" * data_bytes, mimetype="text/plain")
+
+
+@part
+async def nacks():
+    nacked = []
+
+    async def on_nack(nack):
+        nacked.append(nack.code)
+
+    async def refusal(event):
+        try:
+            await event.wait_for_ack()
+        except NackError as error:
+            return str(error)
+        raise AssertionError("the event was acked")
+
+    async with client() as ensign:
+        topic = await ensign.create_topic(name("nacked"))
+        large = Event(b"x" * EVENT_BYTES_MAX, mimetype="text/plain")
+        await ensign.publish(topic, large, on_nack=on_nack)
+        assert await refusal(large) == "event was nacked: maximum event size has been exceeded (1)"
+
+        # The same stream goes on.
+        small = text_event("small")
+        await ensign.publish(topic, small)
+        await small.wait_for_ack()
+
+        _, state = await ensign.client.archive_topic(topic)
+        assert state == topic_pb2.TopicState.READONLY
+        late = text_event("late")
+        await ensign.publish(topic, late)
+        assert await refusal(late) == "event was nacked: cannot publish to an archived topic (3)"
+        await eventually(lambda: nacked == [1, 3], "the callbacks")
+
+
+@part
+async def unknown_topics():
+    async with client() as ensign:
+        await ensign.ensure_topic_exists(name("events"))
+        for unknown in (name("nothing"), str(ULID())):
+            try:
+                await ensign.publish(unknown, text_event("lost"))
+            except UnknownTopicError:
+                pass
+            else:
+                raise AssertionError(f"published to {unknown}")
+
+
+@part
+async def destroy():
+    async with client() as ensign:
+        await ensign.create_topic(name("destroyed"))
+    async with client() as ensign:
+        await ensign.destroy_topic(name("destroyed"))
+        end = time.monotonic() + GUARD_SECONDS
+        while await client().topic_exists(name("destroyed")):
+            assert time.monotonic() < end, "the topic is still there"
+            await asyncio.sleep(0.05)
+
+
+@part
+async def restart():
+    """Streams come back by themselves, tokens and topics stay valid, and nothing that was acked is lost."""
+    async with client() as ensign, client() as publisher:
+        topic = await ensign.ensure_topic_exists(name("restart"))
+        reader = Reader(ensign, name("restart"))
+        await reader.ready()
+        before = [text_event(f"before {number}") for number in range(20)]
+        await publisher.publish(name("restart"), before)
+        await eventually(lambda: len(reader.events) == 20, "the events")
+        for event in before:
+            await event.wait_for_ack()
+
+        print("restart", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+
+        # Events that are written while a stream is down are lost, and known to be: they are never acked.
+        acked, end, number = 0, time.monotonic() + GUARD_SECONDS, 0
+        while len(reader.events) < 25:
+            assert time.monotonic() < end, f"only {len(reader.events)} events arrived"
+            event = text_event(f"after {number}")
+            number += 1
+            await publisher.publish(topic, event)
+            for _ in range(20):
+                await asyncio.sleep(0.02)
+                if event.acked():
+                    acked += 1
+                    break
+        after = [int(data.split()[1]) for data in reader.data()[20:]]
+        assert after == sorted(after)
+        stored = (await ensign.info([topic])).events
+        assert stored >= 20 + acked, f"{stored} events stored, {acked} acked after the restart"
+        assert await ensign.topic_id(name("restart")) == topic
+        await reader.stop()
+
+
+async def main():
+    for function in PARTS:
+        await asyncio.wait_for(function(), 2 * GUARD_SECONDS)
+        print("ok", function.__name__, flush=True)
+
+
+asyncio.run(main())
