@@ -25,7 +25,7 @@ use super::{
 use crate::{
     api::ensign::{OpenStream, PublisherReply, PublisherRequest, publisher_reply, publisher_request},
     model::{NackCode, TopicId, Ulid, limits::EVENT_BYTES_MAX},
-    sys,
+    sys::{self, Clock},
 };
 
 pub use super::ledger::{Outcome, Progress, Refusal, Unacknowledged};
@@ -34,6 +34,9 @@ const PATH: &str = "/ensign.v1beta1.Ensign/Publish";
 
 /// How many bytes are put into one chunk of the stream; one event alone may be larger.
 const CHUNK_BYTES: usize = 64 * 1024;
+
+/// How long a server may take to end a stream that was half-closed.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How a publisher behaves.
 #[derive(Debug, Clone)]
@@ -63,6 +66,7 @@ pub struct Publisher {
     topics: BTreeMap<String, TopicId>,
     shared: Arc<Shared>,
     driver: JoinHandle<()>,
+    clock: Clock,
     inflight_bytes_max: usize,
     /// The first eight bytes of this publisher's local ids; the rest is the event's number.
     prefix: [u8; 8],
@@ -116,7 +120,8 @@ impl Publisher {
         let driver = tokio::spawn(async move { driver.run(reader).await });
         let prefix = identifier.as_bytes()[..8].try_into().expect("an identifier has sixteen bytes");
         let inflight_bytes_max = options.inflight_bytes_max;
-        Ok(Publisher { topics, shared, driver, inflight_bytes_max, prefix, next: 0 })
+        let clock = client.clock.clone();
+        Ok(Publisher { topics, shared, driver, clock, inflight_bytes_max, prefix, next: 0 })
     }
 
     /// The topics that the stream may publish to, by name.
@@ -209,8 +214,12 @@ impl Publisher {
         let flushed = self.flush().await;
         self.shared.outbox.finish();
         if flushed.is_ok() {
-            // The driver ends when the server has ended the stream, or when that can't be found out any more.
-            drop((&mut self.driver).await);
+            // The driver ends when the server has ended the stream. Nothing is in flight any more: a server that does not
+            // end it must not keep us.
+            tokio::select! {
+                ended = &mut self.driver => drop(ended),
+                () = self.clock.sleep(FAREWELL) => {}
+            }
         }
         self.shared.ledger().outcome()
     }

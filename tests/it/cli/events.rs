@@ -255,6 +255,32 @@ fn several_topics_and_events_that_come_later() {
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""));
 }
 
+/// What is a word or a sign of EnSQL is part of a name all the same.
+#[test]
+fn names_that_look_like_something_else() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    for name in ["flights.2025", "flights", "select", "offset", "A.b-c_d"] {
+        machine.ensign(&format!("publish {name} -q -m in-{name}")).check();
+    }
+    for name in ["flights.2025", "flights", "select", "offset", "A.b-c_d"] {
+        machine.ensign(&format!("tail {name} --from start -n 1 -o raw")).stdout(&format!("in-{name}\n")).check();
+    }
+}
+
+#[test]
+fn a_topic_that_is_destroyed_ends_its_tail() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.ensign("publish t -m x").check();
+    let mut tail = machine.ensign("tail t --from start -o raw").spawn();
+    wait_for("the event", || (tail.stdout() == b"x\n").then_some(()));
+    machine.ensign("topic destroy t --yes").check();
+    let done = tail.finish();
+    assert_eq!((done.code, done.text()), (Some(3), "x\n"), "{}", done.stderr);
+    assert!(done.stderr.starts_with("error: topic t: "), "{}", done.stderr);
+}
+
 #[test]
 fn lines_are_published_when_they_are_written() {
     let machine = Machine::new();
