@@ -45,6 +45,26 @@ pub(super) fn install_crypto() {
     drop(rustls::crypto::ring::default_provider().install_default());
 }
 
+/// A connection that is made when it is first used, and made anew after it broke.
+fn channel(endpoint: &Endpoint) -> Result<Channel, ClientError> {
+    let tls = |error: tonic::transport::Error| ClientError::Tls { reason: super::error::root_cause(&error) };
+    let mut transport = Transport::from_shared(endpoint.url())
+        .and_then(|transport| transport.user_agent(USER_AGENT))
+        .map_err(tls)?
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE))
+        .tcp_keepalive_interval(Some(KEEPALIVE / 3))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES);
+    if !endpoint.is_insecure() {
+        install_crypto();
+        transport = transport.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(tls)?;
+    }
+    Ok(transport.connect_lazy())
+}
+
 impl Client {
     /// Signs in, and says so if that is refused. The connection itself is made by the first call.
     pub async fn connect(endpoint: Endpoint, credentials: Credentials, clock: Clock) -> Result<Client, ClientError> {
@@ -56,24 +76,14 @@ impl Client {
     /// A client that connects and signs in when it is first used. Without credentials, the calls that need none work. Must be
     /// called on a Tokio runtime.
     pub fn new(endpoint: Endpoint, credentials: Option<Credentials>, clock: Clock) -> Result<Client, ClientError> {
-        let tls = |error: tonic::transport::Error| ClientError::Tls { reason: super::error::root_cause(&error) };
-        let mut transport = Transport::from_shared(endpoint.url())
-            .and_then(|transport| transport.user_agent(USER_AGENT))
-            .map_err(tls)?
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(Some(KEEPALIVE))
-            .tcp_keepalive_interval(Some(KEEPALIVE / 3))
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES);
-        if !endpoint.is_insecure() {
-            install_crypto();
-            transport = transport.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(tls)?;
-        }
-        let channel = transport.connect_lazy();
+        let channel = channel(&endpoint)?;
         let session = credentials.map(|credentials| Session::new(endpoint.clone(), credentials, clock.clone()));
         Ok(Client { endpoint, channel, session: session.map(Arc::new), clock, entropy: Entropy::real() })
+    }
+
+    /// A client of the same session with a connection of its own, for load that one connection can't carry.
+    pub fn with_own_connection(&self) -> Result<Client, ClientError> {
+        Ok(Client { channel: channel(&self.endpoint)?, ..self.clone() })
     }
 
     pub fn endpoint(&self) -> &Endpoint {

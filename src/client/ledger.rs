@@ -102,9 +102,9 @@ impl Ledger {
         self.excess += excess;
     }
 
-    /// Notes replies by the numbers of their events. Returns how much of the window is free again; nothing when an
-    /// event was answered that isn't in flight.
-    pub(super) fn settle(&mut self, replies: Vec<(u64, Reply)>) -> Option<usize> {
+    /// Notes replies by the numbers of their events, and adds the tags of those that were acked where they are wanted.
+    /// Returns how much of the window is free again; nothing when an event was answered that isn't in flight.
+    pub(super) fn settle(&mut self, replies: Vec<(u64, Reply)>, mut acked: Option<&mut Vec<u64>>) -> Option<usize> {
         let mut released = 0;
         for (number, reply) in replies {
             let index = usize::try_from(number.checked_sub(self.base)?).ok()?;
@@ -115,6 +115,9 @@ impl Ledger {
                 Reply::Ack => {
                     self.progress.acked += 1;
                     self.progress.acked_bytes += u64::from(entry.data_bytes);
+                    if let Some(tags) = acked.as_mut() {
+                        tags.push(entry.tag);
+                    }
                 }
                 Reply::Nack(code, message) => {
                     let refusal = Refusal { tag: entry.tag, code, message };
@@ -205,10 +208,12 @@ mod tests {
     #[test]
     fn acks_in_and_out_of_order() {
         let mut ledger = ledger(4);
-        assert_eq!(ledger.settle(vec![(0, Reply::Ack), (2, Reply::Ack)]), Some(2 * WEIGHT));
-        assert_eq!(ledger.settle(vec![(2, Reply::Ack)]), None, "it was acked before");
+        let mut acked = Vec::new();
+        assert_eq!(ledger.settle(vec![(0, Reply::Ack), (2, Reply::Ack)], Some(&mut acked)), Some(2 * WEIGHT));
+        assert_eq!(acked, [100, 102]);
+        assert_eq!(ledger.settle(vec![(2, Reply::Ack)], None), None, "it was acked before");
         let nack = Reply::Nack(NackCode::TopicArchived, "no".to_owned());
-        assert_eq!(ledger.settle(vec![(3, nack), (1, Reply::Ack)]), Some(2 * WEIGHT));
+        assert_eq!(ledger.settle(vec![(3, nack), (1, Reply::Ack)], None), Some(2 * WEIGHT));
         assert!(ledger.is_settled());
         let outcome = ledger.outcome();
         assert_eq!((outcome.progress.acked, outcome.progress.acked_bytes, outcome.progress.refused), (3, 15, 1));
@@ -218,16 +223,16 @@ mod tests {
 
     #[test]
     fn what_was_not_sent_can_not_be_acked() {
-        assert_eq!(ledger(1).settle(vec![(1, Reply::Ack)]), None);
+        assert_eq!(ledger(1).settle(vec![(1, Reply::Ack)], None), None);
     }
 
     #[test]
     fn a_broken_stream_leaves_what_it_took() {
         let mut ledger = ledger(5);
-        assert_eq!(ledger.settle(vec![(0, Reply::Ack), (2, Reply::Ack)]), Some(2 * WEIGHT));
+        assert_eq!(ledger.settle(vec![(0, Reply::Ack), (2, Reply::Ack)], None), Some(2 * WEIGHT));
         assert_eq!(ledger.abandon(4), 2 * WEIGHT);
         assert!(!ledger.is_settled(), "the last one was not taken and goes on");
-        assert_eq!(ledger.settle(vec![(4, Reply::Ack)]), Some(WEIGHT));
+        assert_eq!(ledger.settle(vec![(4, Reply::Ack)], None), Some(WEIGHT));
         let outcome = ledger.outcome();
         assert_eq!((outcome.progress.acked, outcome.progress.unacknowledged), (3, 2));
         assert_eq!(outcome.unacknowledged, [Unacknowledged { first_tag: 101, last_tag: 103, count: 2 }]);
@@ -237,6 +242,6 @@ mod tests {
     fn the_window_gets_back_what_it_gave() {
         let mut ledger = Ledger::default();
         ledger.sent(vec![Entry::new(1_000, 999, 1)], 900);
-        assert_eq!(ledger.settle(vec![(0, Reply::Ack)]), Some(1_000 + OVERHEAD_BYTES - 900));
+        assert_eq!(ledger.settle(vec![(0, Reply::Ack)], None), Some(1_000 + OVERHEAD_BYTES - 900));
     }
 }

@@ -25,6 +25,6 @@ pub use connection::Client;
 pub use endpoint::{Address, Endpoint, ParseAddressError};
 pub use error::{ClientError, Code};
 pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
-pub use publisher::{Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
+pub use publisher::{AckListener, Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
 pub use session::{Claims, Credentials};
 pub use subscriber::{Delivery, Subscriber, SubscriberOptions};

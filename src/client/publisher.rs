@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     ops::ControlFlow,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -47,6 +48,25 @@ pub struct PublisherOptions {
     pub inflight_bytes_max: usize,
     /// For how long to try to connect again after the stream broke.
     pub retry_for: Duration,
+    /// Who is told of each ack; nobody, when only the sums matter.
+    pub listener: Option<AckListener>,
+}
+
+/// Is told the tags of the events that were acked, all that came at once, in the order of their acks. Runs on the task
+/// that reads the acks, and must not wait.
+#[derive(Clone)]
+pub struct AckListener(Arc<dyn Fn(&[u64]) + Send + Sync>);
+
+impl AckListener {
+    pub fn new(listen: impl Fn(&[u64]) + Send + Sync + 'static) -> AckListener {
+        AckListener(Arc::new(listen))
+    }
+}
+
+impl fmt::Debug for AckListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AckListener").finish_non_exhaustive()
+    }
 }
 
 impl Default for PublisherOptions {
@@ -55,6 +75,7 @@ impl Default for PublisherOptions {
             topics: Vec::new(),
             inflight_bytes_max: 16 * 1024 * 1024,
             retry_for: Duration::from_secs(30),
+            listener: None,
         }
     }
 }
@@ -115,6 +136,7 @@ impl Publisher {
             client: client.clone(),
             shared: shared.clone(),
             opening: opening(identifier, options.topics),
+            listener: options.listener,
         };
         let (reader, topics) = driver.connect().await?;
         let driver = tokio::spawn(async move { driver.run(reader).await });
@@ -255,6 +277,7 @@ struct Driver {
     shared: Arc<Shared>,
     opening: Bytes,
     backoff: Backoff,
+    listener: Option<AckListener>,
 }
 
 impl Driver {
@@ -304,8 +327,13 @@ impl Driver {
                 }
             }
         }
-        let released = self.shared.ledger().settle(replies).ok_or_else(unknown)?;
+        let mut acked = Vec::new();
+        let tags = self.listener.is_some().then_some(&mut acked);
+        let released = self.shared.ledger().settle(replies, tags).ok_or_else(unknown)?;
         self.shared.release(released);
+        if let Some(AckListener(listen)) = self.listener.as_ref().filter(|_| !acked.is_empty()) {
+            listen(&acked);
+        }
         Ok(())
     }
 
