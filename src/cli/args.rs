@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    complete, completions, dev_server, env, exit_codes, login, logout, man,
+    bench, complete, completions, dev_server, env, exit_codes, login, logout, man,
     output::{Color, Format},
     profile, publish, status, tail, topic, whoami,
 };
@@ -89,6 +89,7 @@ pub(super) enum Command {
     Topic(topic::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
     #[command(hide = true)]
@@ -116,7 +117,8 @@ impl Command {
             | Command::Env(_)
             | Command::Topic(_)
             | Command::Publish(_)
-            | Command::Tail(_) => (true, true, true),
+            | Command::Tail(_)
+            | Command::Bench(_) => (true, true, true),
             Command::Profile(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {
                 (false, false, false)

@@ -13,6 +13,7 @@ pub(super) enum Kind {
     NotFound,
     NotAllowed,
     Unreachable,
+    Unmet,
     Interrupted,
     /// Whoever read our output went away. That is not a failure.
     ClosedPipe,
@@ -39,6 +40,7 @@ impl Kind {
             Kind::NotFound => 3,
             Kind::NotAllowed => 4,
             Kind::Unreachable => 5,
+            Kind::Unmet => 6,
             Kind::Interrupted => 130,
         }
     }
@@ -51,6 +53,7 @@ impl Kind {
             Kind::NotFound => "not_found",
             Kind::NotAllowed => "not_allowed",
             Kind::Unreachable => "unreachable",
+            Kind::Unmet => "check_failed",
             Kind::Interrupted => "interrupted",
         }
     }
@@ -89,6 +92,11 @@ impl CliError {
 
     pub(super) fn unreachable(message: impl Into<String>) -> CliError {
         CliError::new(Kind::Unreachable, message)
+    }
+
+    /// What was to be found out was found out, and it is not as it should be.
+    pub(super) fn check_failed(message: impl Into<String>) -> CliError {
+        CliError::new(Kind::Unmet, message)
     }
 
     /// Stopped by ctrl-c. Says nothing more: whoever pressed it knows.
@@ -202,6 +210,7 @@ mod tests {
             Kind::NotFound,
             Kind::NotAllowed,
             Kind::Unreachable,
+            Kind::Unmet,
             Kind::Interrupted,
             Kind::ClosedPipe,
         ] {

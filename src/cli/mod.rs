@@ -8,6 +8,7 @@
 //! What it does not do: anything that a program that links this crate could want; that is in `client` and `server`.
 
 mod args;
+mod bench;
 mod complete;
 mod completions;
 mod context;

@@ -1,5 +1,7 @@
 //! Which server a command talks to and as whom, and where each of these values came from.
 
+use std::path::PathBuf;
+
 use super::{
     context::{Globals, Said},
     error::{CliError, Result},
@@ -7,8 +9,9 @@ use super::{
 use crate::{
     client::{self, Claims, Endpoint},
     config::{Environment, Setting, Source},
-    credentials::{Credentials, Profile},
+    credentials::{Credentials, Profile, Reference, SecretPlace},
     model::Secret,
+    sys::files,
 };
 
 /// Where a server is when nobody says anything.
@@ -106,6 +109,15 @@ impl Target {
             SecretSource::Environment => Some("environment ENSIGN_CLIENT_SECRET".to_owned()),
             SecretSource::Profile(_, profile) => profile.secret.clone().map(String::from),
         }
+    }
+
+    /// Where a server keeps its events that runs on this machine; known when `ensign dev-server` made the profile, which
+    /// refers to a file in that directory.
+    pub(super) fn data_dir(&self) -> Option<PathBuf> {
+        let Some(SecretSource::Profile(_, profile)) = &self.secret else { return None };
+        let Some(SecretPlace::Reference(Reference::File(file))) = &profile.secret else { return None };
+        let dir = file.parent()?;
+        (self.address.value.is_loopback() && files::exists(&dir.join("journal"))).then(|| dir.to_owned())
     }
 
     /// The key to sign in with. A keyring or a vault may ask the person first.

@@ -55,7 +55,9 @@ pub struct PublisherOptions {
 /// Is told the tags of the events that were acked, all that came at once, in the order of their acks. Runs on the task
 /// that reads the acks, and must not wait.
 #[derive(Clone)]
-pub struct AckListener(Arc<dyn Fn(&[u64]) + Send + Sync>);
+pub struct AckListener(Arc<Listen>);
+
+type Listen = dyn Fn(&[u64]) + Send + Sync;
 
 impl AckListener {
     pub fn new(listen: impl Fn(&[u64]) + Send + Sync + 'static) -> AckListener {
