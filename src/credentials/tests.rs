@@ -1,3 +1,5 @@
+//! Credentials as a whole: profiles, secrets and where they are kept.
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},

@@ -1,3 +1,5 @@
+//! The service as a whole: organizations, keys and tokens over records in memory.
+
 use std::time::Duration;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

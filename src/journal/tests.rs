@@ -1,3 +1,5 @@
+//! Crashes, damage and faults, on a simulated disk.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;

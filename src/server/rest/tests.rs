@@ -1,3 +1,5 @@
+//! The routes as a client meets them.
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},

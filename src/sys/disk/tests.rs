@@ -1,3 +1,5 @@
+//! The same expectations of every kind of directory, and what only the simulated one does.
+
 use super::*;
 
 /// What every kind of directory does alike.
