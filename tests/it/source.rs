@@ -58,7 +58,7 @@ impl Source {
 
     /// All files below `src`, in the order of their paths.
     pub(crate) fn all() -> Vec<Source> {
-        let files = files_below("src").into_iter().filter(|path| path.ends_with(".rs"));
+        let files = files_below("src").into_iter().filter(|path| is_kind(path, "rs"));
         files.map(|path| Source::parse(&path, &read(&path))).collect()
     }
 
@@ -104,6 +104,11 @@ pub(crate) fn files_below(dir: &str) -> Vec<String> {
     }
     files.sort();
     files
+}
+
+/// Whether a file's name has this extension.
+pub(crate) fn is_kind(path: &str, extension: &str) -> bool {
+    Path::new(path).extension().is_some_and(|found| found == extension)
 }
 
 fn module_of(path: &str) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! What a reader may rely on in every file, as far as neither the compiler nor clippy says it.
 
-use crate::source::{Source, files_below, read, root};
+use crate::source::{Source, files_below, is_kind, read, root};
 
 /// Lines of code in a file, without its tests.
 const CODE_LINES_MAX: usize = 600;
@@ -102,7 +102,7 @@ fn text_findings(path: &str, text: &str) -> Vec<String> {
     }
     for (number, line) in (1..).zip(text.split_terminator('\n')) {
         let chars = line.chars().count();
-        if path.ends_with(".rs") && chars > LINE_CHARS_MAX {
+        if is_kind(path, "rs") && chars > LINE_CHARS_MAX {
             findings.push(format!("{path}:{number}: {chars} characters, at most {LINE_CHARS_MAX}"));
         }
         for (first, second, reason) in BANNED {
@@ -121,7 +121,7 @@ fn text_findings(path: &str, text: &str) -> Vec<String> {
 fn documents_in(line: &str) -> Vec<&str> {
     line.split(|letter: char| !(letter.is_ascii_alphanumeric() || "._-/".contains(letter)))
         .map(|word| word.trim_end_matches('.'))
-        .filter(|word| word.len() > 3 && word.ends_with(".md"))
+        .filter(|word| is_kind(word, "md"))
         .collect()
 }
 
