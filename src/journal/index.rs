@@ -94,6 +94,9 @@ impl SegmentIndex {
         size_of_val(&self.topics[..]) + size_of_val(&self.entries[..])
     }
 
+    /// How much of an index says how long it is, in bytes.
+    pub(super) const HEAD_BYTES: usize = HEAD_BYTES;
+
     /// How long the index of so many frames can be at most, in bytes.
     pub(super) fn bytes_max(frames: usize) -> u64 {
         (HEAD_BYTES + frames * (TOPIC_BYTES + ENTRY_BYTES)) as u64

@@ -14,13 +14,17 @@ mod index;
 mod recover;
 mod scan;
 mod segment;
+mod verify;
 mod writer;
 
 pub use error::{JournalError, UnreadableFrame, WriteError};
 pub use frame::Frame;
 pub use index::{FrameEntry, SegmentIndex};
-pub use recover::{CutTail, KnownJournal, RecoveredJournal, Unregistered, find_orphaned_journal};
+pub use recover::{
+    CutTail, KnownJournal, RecoveredJournal, Unregistered, find_journal_id, find_orphaned_journal, list_segments,
+};
 pub use segment::{JournalId, Segment, SegmentPlace, segment_path};
+pub use verify::{Damage, DamagedEvents, ExpectedSegment, VerifiedSegment, verify_segment};
 pub use writer::{Group, JournalOptions, JournalWriter, Sealed, Tail};
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub struct CutTail {
 /// The first segment file that has something behind its header, if one has. Without what is remembered of a journal it cannot be
 /// opened, and must not be taken for an empty one.
 pub fn find_orphaned_journal(disk: &Disk) -> Result<Option<String>, JournalError> {
-    for number in segment_numbers(disk)? {
+    for number in list_segments(disk)? {
         let path = segment_path(number);
         let file = disk.open(&path).map_err(JournalError::io("open", &path))?;
         let segment = Segment::new(JournalId([0; 16]), number, file);
@@ -69,7 +69,8 @@ pub fn find_orphaned_journal(disk: &Disk) -> Result<Option<String>, JournalError
     Ok(None)
 }
 
-fn segment_numbers(disk: &Disk) -> Result<Vec<u64>, JournalError> {
+/// The numbers of the segments that are in the directory.
+pub fn list_segments(disk: &Disk) -> Result<Vec<u64>, JournalError> {
     let names = match disk.list(DIR) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         listed => listed.map_err(JournalError::io("list", DIR))?,
@@ -77,10 +78,21 @@ fn segment_numbers(disk: &Disk) -> Result<Vec<u64>, JournalError> {
     Ok(names.iter().filter_map(|name| segment_number(name)).collect())
 }
 
+/// The journal that the first of these segments belongs to whose header is intact.
+pub fn find_journal_id(disk: &Disk, numbers: &[u64]) -> Option<JournalId> {
+    numbers.iter().find_map(|number| {
+        let path = segment_path(*number);
+        let mut bytes = [0; SegmentHeader::BYTES];
+        disk.open(&path).and_then(|file| file.read_exact_at(&mut bytes, 0)).ok()?;
+        let (header, _) = SegmentHeader::decode(&path, &bytes).ok()??;
+        Some(header.journal)
+    })
+}
+
 impl JournalWriter {
     /// Opens a journal.
     pub fn recover(options: JournalOptions, known: &KnownJournal) -> Result<RecoveredJournal, JournalError> {
-        let numbers = segment_numbers(&options.disk)?;
+        let numbers = list_segments(&options.disk)?;
         // A segment is only written to when its name is durable; whether it is cannot be told from the name being there.
         options.disk.sync_dir(DIR).map_err(JournalError::io("sync", DIR))?;
         let there: BTreeSet<u64> = numbers.iter().copied().collect();

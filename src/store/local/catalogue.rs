@@ -102,7 +102,7 @@ pub(super) fn register(transaction: &WriteTransaction, sealed: &Sealed) -> Resul
 }
 
 /// The row for a topic's frames in a segment; takes them up into what is known of the topic.
-fn range_of(segment: u64, entries: &[FrameEntry], extent: &mut Extent, latest: &mut Time) -> RangeRow {
+pub(super) fn range_of(segment: u64, entries: &[FrameEntry], extent: &mut Extent, latest: &mut Time) -> RangeRow {
     let (first, last) = (&entries[0], &entries[entries.len() - 1]);
     let mut bytes = 0;
     for entry in entries {

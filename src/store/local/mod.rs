@@ -15,10 +15,12 @@ mod committer;
 mod database;
 mod error;
 mod heads;
+mod overlay;
 mod readers;
 mod recorder;
 mod rows;
 mod seam;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,7 @@ use std::{
 use tokio::sync::oneshot;
 
 pub use error::{CloseError, OpenError};
+pub use verify::{OfflineStore, VerifiedStore, is_store};
 
 use self::{
     catalogue::Catalogue,

@@ -24,7 +24,7 @@ use crate::{
     store::{AppendError, Record, RecordError, Revision, Transaction},
 };
 
-const REVISION: &[u8] = b"revision";
+pub(super) const REVISION: &[u8] = b"revision";
 
 /// How many tasks one transaction of redb takes.
 const TASKS_MAX: usize = 256;

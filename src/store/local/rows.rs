@@ -135,6 +135,23 @@ pub(super) fn segment_row(sealed: &Sealed) -> Vec<u8> {
     bytes
 }
 
+/// A registered segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentRow {
+    pub(super) first_sequence: u64,
+    pub(super) next_sequence: u64,
+    /// The length of its file.
+    pub(super) bytes: u64,
+}
+
+pub(super) fn decode_segment_row(bytes: &[u8]) -> Option<SegmentRow> {
+    let mut rest = fields(bytes, 25)?;
+    if rest.get_u8() != KIND_WRITTEN {
+        return None;
+    }
+    Some(SegmentRow { first_sequence: rest.get_u64_le(), next_sequence: rest.get_u64_le(), bytes: rest.get_u64_le() })
+}
+
 pub(super) fn encode_journal(journal: JournalId) -> Vec<u8> {
     [&[VERSION][..], &journal.0].concat()
 }
