@@ -31,7 +31,6 @@ mod status;
 mod tail;
 mod target;
 mod topic;
-mod verify;
 mod whoami;
 
 use context::Context;

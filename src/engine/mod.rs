@@ -18,7 +18,6 @@ mod sequence;
 mod stream;
 mod tally;
 mod topic;
-mod verify;
 
 use std::{
     collections::HashMap,
@@ -35,7 +34,6 @@ pub use run::{Run, TypeCount};
 pub use stream::Topic;
 pub use tally::{Tally, TypeTally};
 pub use topic::{Batch, CommitReply, Committed, Head};
-pub use verify::BlockVerifier;
 
 use crate::{
     model::{ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},

@@ -10,7 +10,6 @@
 
 mod cli;
 mod conformance;
-mod documents;
 mod harness;
 mod keyring;
 mod layers;

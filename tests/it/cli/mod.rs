@@ -8,4 +8,3 @@ mod grammar;
 mod machine;
 mod profiles;
 mod topics;
-mod verify;
