@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     engine::Engine,
+    model::{ProjectId, TopicId},
     store::Records,
     sys::{Clock, Entropy},
 };
@@ -28,6 +29,17 @@ pub struct Broker {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) tokens: Arc<PageTokens>,
+}
+
+/// Every topic in the records and the project that it belongs to, for those who look at a store that no broker uses.
+///
+/// # Errors
+///
+/// When the records can't be read, or one of them makes no sense.
+pub async fn list_topics(records: &Records) -> Result<Vec<(TopicId, ProjectId)>, OpenBrokerError> {
+    let found = records.scan(record::TOPIC_PREFIX, None, usize::MAX).await?;
+    let topics = found.iter().map(|(key, stored)| record::decode(key, &stored.value));
+    topics.map(|topic| topic.map(|topic| (topic.id, topic.project))).collect()
 }
 
 impl Broker {

@@ -31,7 +31,7 @@ mod topics;
 pub use directory::Directory;
 pub use entry::{Availability, TopicEntry};
 pub use error::{BrokerError, Cause, FailedRequest, InvalidRequest, OpenBrokerError};
-pub use handle::Broker;
+pub use handle::{Broker, list_topics};
 pub use info::{ProjectInfo, TopicInfo};
 pub use lag::Lags;
 pub use names::Existence;

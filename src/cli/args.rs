@@ -6,7 +6,7 @@ use clap_complete::ArgValueCandidates;
 use super::{
     bench, complete, completions, dev_server, env, exit_codes, login, logout, man,
     output::{Color, Format},
-    profile, publish, status, tail, topic, whoami,
+    profile, publish, status, tail, topic, verify, whoami,
 };
 
 /// Event streams for developers
@@ -89,6 +89,7 @@ pub(super) enum Command {
     Topic(topic::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Verify(verify::Args),
     Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -119,7 +120,7 @@ impl Command {
             | Command::Publish(_)
             | Command::Tail(_)
             | Command::Bench(_) => (true, true, true),
-            Command::Profile(_) => (false, false, true),
+            Command::Profile(_) | Command::Verify(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {
                 (false, false, false)
             }

@@ -31,6 +31,7 @@ mod status;
 mod tail;
 mod target;
 mod topic;
+mod verify;
 mod whoami;
 
 use context::Context;

@@ -92,6 +92,24 @@ impl KeyRing {
         Ok(ring)
     }
 
+    /// As [`KeyRing::open`] for records that are only read: remembers nothing.
+    pub(super) async fn existing(root: RootKey, records: Records) -> Result<KeyRing, OpenError> {
+        if let Some(probe) = records.get(probe_key()).await? {
+            root.open(PROBE, &probe.value).ok_or(OpenError::RootKeyMismatch)?;
+        }
+        Ok(KeyRing { root, records, entropy: Entropy::real() })
+    }
+
+    /// All versions of a project's data key.
+    pub(super) async fn versions(&self, project: ProjectId) -> Result<Vec<(u32, DataKey)>, OpenError> {
+        let stored = self.records.scan(data_key_prefix(project), None, usize::MAX).await?;
+        let versions = stored.iter().map(|(key, record)| {
+            let version = version_of(key).ok_or_else(|| damaged(project))?;
+            Ok((version, self.unwrap(project, version, &record.value)?))
+        });
+        versions.collect()
+    }
+
     /// Adds a new topic's salt to the transaction that creates the topic.
     pub(super) fn prepare_create(&self, topic: TopicId, transaction: Transaction) -> Transaction {
         let salt: [u8; KEY_BYTES] = self.entropy.bytes();

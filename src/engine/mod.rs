@@ -18,6 +18,7 @@ mod sequence;
 mod stream;
 mod tally;
 mod topic;
+mod verify;
 
 use std::{
     collections::HashMap,
@@ -34,6 +35,7 @@ pub use run::{Run, TypeCount};
 pub use stream::Topic;
 pub use tally::{Tally, TypeTally};
 pub use topic::{Batch, CommitReply, Committed, Head};
+pub use verify::BlockVerifier;
 
 use crate::{
     model::{ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},

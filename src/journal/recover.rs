@@ -3,14 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
-    compacted,
     error::JournalError,
     index::FrameEntry,
     scan::{self, End, Scan},
-    segment::{
-        DIR, Footer, JournalId, Segment, SegmentHeader, SegmentKind, SegmentPlace, is_unfinished, segment_number,
-        segment_path,
-    },
+    segment::{DIR, Footer, JournalId, Segment, SegmentHeader, SegmentPlace, segment_number, segment_path},
     writer::{Active, JournalOptions, JournalWriter, Sealed, SealedActive, Tail},
 };
 use crate::{model::TopicId, sys::Disk};
@@ -19,12 +15,8 @@ use crate::{model::TopicId, sys::Disk};
 #[derive(Debug, Clone)]
 pub struct KnownJournal {
     pub journal: JournalId,
-    /// The registered sealed segments' numbers, of both kinds.
+    /// The registered sealed segments' numbers.
     pub sealed: BTreeSet<u64>,
-    /// Segments that others have taken the place of, and whose files may still be there.
-    pub replaced: BTreeSet<u64>,
-    /// The number that the next compacted segment gets: there is none yet from here on.
-    pub next_compacted: u64,
     /// The first segment that is not registered.
     pub active: SegmentPlace,
     /// What was durable when the journal was last closed in order.
@@ -43,8 +35,6 @@ pub struct RecoveredJournal {
     pub cut: Option<CutTail>,
     /// Segments in the directory that nothing refers to.
     pub unknown: Vec<String>,
-    /// The files that were removed: what was left of a compaction.
-    pub removed: Vec<String>,
 }
 
 /// A segment that nothing but itself knows.
@@ -68,7 +58,7 @@ pub struct CutTail {
 /// The first segment file that has something behind its header, if one has. Without what is remembered of a journal it cannot be
 /// opened, and must not be taken for an empty one.
 pub fn find_orphaned_journal(disk: &Disk) -> Result<Option<String>, JournalError> {
-    for number in segment_numbers(disk)? {
+    for number in list_segments(disk)? {
         let path = segment_path(number);
         let file = disk.open(&path).map_err(JournalError::io("open", &path))?;
         let segment = Segment::new(JournalId([0; 16]), number, file);
@@ -79,7 +69,8 @@ pub fn find_orphaned_journal(disk: &Disk) -> Result<Option<String>, JournalError
     Ok(None)
 }
 
-fn segment_numbers(disk: &Disk) -> Result<Vec<u64>, JournalError> {
+/// The numbers of the segments that are in the directory.
+pub fn list_segments(disk: &Disk) -> Result<Vec<u64>, JournalError> {
     let names = match disk.list(DIR) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         listed => listed.map_err(JournalError::io("list", DIR))?,
@@ -87,39 +78,40 @@ fn segment_numbers(disk: &Disk) -> Result<Vec<u64>, JournalError> {
     Ok(names.iter().filter_map(|name| segment_number(name)).collect())
 }
 
+/// The journal that the first of these segments belongs to whose header is intact.
+pub fn find_journal_id(disk: &Disk, numbers: &[u64]) -> Option<JournalId> {
+    numbers.iter().find_map(|number| {
+        let path = segment_path(*number);
+        let mut bytes = [0; SegmentHeader::BYTES];
+        disk.open(&path).and_then(|file| file.read_exact_at(&mut bytes, 0)).ok()?;
+        let (header, _) = SegmentHeader::decode(&path, &bytes).ok()??;
+        Some(header.journal)
+    })
+}
+
 impl JournalWriter {
     /// Opens a journal.
     pub fn recover(options: JournalOptions, known: &KnownJournal) -> Result<RecoveredJournal, JournalError> {
-        let there: BTreeSet<u64> = segment_numbers(&options.disk)?.into_iter().collect();
+        let numbers = list_segments(&options.disk)?;
         // A segment is only written to when its name is durable; whether it is cannot be told from the name being there.
         options.disk.sync_dir(DIR).map_err(JournalError::io("sync", DIR))?;
+        let there: BTreeSet<u64> = numbers.iter().copied().collect();
         let needed = known.sealed.iter().chain([&known.active.number]);
         if let Some(missing) = needed.into_iter().find(|number| !there.contains(number)) {
             return Err(JournalError::Missing { file: segment_path(*missing) });
         }
-        let (leftover, others): (Vec<u64>, Vec<u64>) = there
-            .into_iter()
+        let (behind, before): (Vec<u64>, Vec<u64>) = numbers
+            .iter()
             .filter(|number| !known.sealed.contains(number))
-            .partition(|number| known.replaced.contains(number) || *number >= known.next_compacted);
-        let (behind, unknown): (Vec<u64>, Vec<u64>) = others
-            .into_iter()
-            .partition(|number| SegmentKind::of(*number) == SegmentKind::Written && *number >= known.active.number);
+            .partition(|number| **number >= known.active.number);
         let mut recovery =
             Recovery { options, known, place: known.active, unregistered: Vec::new(), sealed: Vec::new(), cut: None };
         let mut active = None;
         for (at, number) in behind.iter().enumerate() {
             active = recovery.segment(*number, at + 1 == behind.len())?;
         }
-        let removed = remove_leftovers(&recovery.options.disk, &leftover)?;
-        recovery.finish(active, unknown, removed)
+        recovery.finish(active, before)
     }
-}
-
-/// Removes what a compaction left that did not come to its end: segments that nobody refers to, and such as are not whole.
-fn remove_leftovers(disk: &Disk, numbers: &[u64]) -> Result<Vec<String>, JournalError> {
-    let names = disk.list(DIR).map_err(JournalError::io("list", DIR))?;
-    let unfinished = names.iter().filter(|name| is_unfinished(name)).map(|name| format!("{DIR}/{name}"));
-    compacted::remove(disk, numbers.iter().copied().map(segment_path).chain(unfinished))
 }
 
 /// How far the segments behind the registered ones have been gone through.
@@ -250,12 +242,7 @@ impl Recovery<'_> {
         Ok(Some(active))
     }
 
-    fn finish(
-        mut self,
-        active: Option<Active>,
-        unknown: Vec<u64>,
-        removed: Vec<String>,
-    ) -> Result<RecoveredJournal, JournalError> {
+    fn finish(mut self, active: Option<Active>, before: Vec<u64>) -> Result<RecoveredJournal, JournalError> {
         let next_sequence = active.as_ref().map_or(self.place.first_sequence, |active| active.next_sequence);
         if let Some(mark) = self.known.mark
             && next_sequence < mark.next_sequence
@@ -277,8 +264,7 @@ impl Recovery<'_> {
             unregistered: self.unregistered,
             sealed: self.sealed.into_iter().map(SealedActive::followed).collect(),
             cut: self.cut,
-            unknown: unknown.into_iter().map(segment_path).collect(),
-            removed,
+            unknown: before.into_iter().map(segment_path).collect(),
         })
     }
 }

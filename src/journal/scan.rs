@@ -234,7 +234,28 @@ pub(super) fn has_frame(segment: &Segment) -> Result<bool, JournalError> {
 }
 
 /// Looks for an intact header, from a position on, of a group that was begun after the frame with this sequence.
-fn later_group(segment: &Segment, from: u64, sequence: u64) -> Result<Option<u64>, JournalError> {
+pub(super) fn later_group(segment: &Segment, from: u64, sequence: u64) -> Result<Option<u64>, JournalError> {
+    let is_later = |header: &Result<(FrameHeader, u32), Flaw>| match header {
+        Ok((header, _)) => header.group > sequence,
+        Err(Flaw::Torn) => false,
+        Err(Flaw::Version(_) | Flaw::Senseless) => true,
+    };
+    let found = find_header(segment, from, is_later)?;
+    Ok(found.map(|(_, header)| header.map_or(sequence, |header| header.sequence)))
+}
+
+/// Looks for an intact header from a position on; gives its position and the frame's sequence.
+pub(super) fn next_frame(segment: &Segment, from: u64) -> Result<Option<(u64, u64)>, JournalError> {
+    let found = find_header(segment, from, Result::is_ok)?;
+    Ok(found.and_then(|(position, header)| Some((position, header?.sequence))))
+}
+
+/// The first place, from a position on, where a header stands that is wanted, and the header if it is intact.
+fn find_header(
+    segment: &Segment,
+    from: u64,
+    is_wanted: impl Fn(&Result<(FrameHeader, u32), Flaw>) -> bool,
+) -> Result<Option<(u64, Option<FrameHeader>)>, JournalError> {
     let mut chunk = Vec::new();
     for range in data(segment, from)? {
         let mut start = range.start;
@@ -243,28 +264,19 @@ fn later_group(segment: &Segment, from: u64, sequence: u64) -> Result<Option<u64
             let overlap = FrameHeader::BYTES - 1;
             chunk.resize(CHUNK_BYTES + overlap, 0);
             let read = segment.read_at(&mut chunk, start)?;
-            for bytes in chunk[..read].windows(FrameHeader::BYTES) {
-                if let Some(found) = is_later(bytes.first_chunk().expect("the window's length"), segment.seed, sequence)
-                {
-                    return Ok(Some(found));
+            for (at, bytes) in chunk[..read].windows(FrameHeader::BYTES).enumerate() {
+                if bytes[0] != FrameHeader::MAGIC[0] {
+                    continue;
+                }
+                let header = FrameHeader::decode(bytes.first_chunk().expect("the window's length"), segment.seed);
+                if is_wanted(&header) {
+                    return Ok(Some((start + at as u64, header.ok().map(|(header, _)| header))));
                 }
             }
             start += CHUNK_BYTES as u64;
         }
     }
     Ok(None)
-}
-
-/// The sequence of the frame whose intact header this is, if its group was begun after the frame with the given one.
-fn is_later(bytes: &[u8; FrameHeader::BYTES], seed: u32, sequence: u64) -> Option<u64> {
-    if bytes[0] != FrameHeader::MAGIC[0] {
-        return None;
-    }
-    match FrameHeader::decode(bytes, seed) {
-        Ok((header, _)) => (header.group > sequence).then_some(header.sequence),
-        Err(Flaw::Torn) => None,
-        Err(Flaw::Version(_) | Flaw::Senseless) => Some(sequence),
-    }
 }
 
 /// The position of the last byte, from a position on, that is not zero.

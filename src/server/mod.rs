@@ -28,7 +28,7 @@ mod start;
 mod stream;
 mod subscribe;
 
-pub use root_key::RootKeyError;
+pub use root_key::{RootKeyError, load_root_key};
 pub use start::{Server, ServerOptions, StartError, Storage};
 
 #[cfg(test)]

@@ -33,26 +33,34 @@ pub enum RootKeyError {
     },
 }
 
+/// Reads the key of a data directory; `None` when it has none.
+///
+/// # Errors
+///
+/// When the file can't be read, or is none of a key.
+pub fn load_root_key(disk: &Disk) -> Result<Option<RootKey>, RootKeyError> {
+    let failed = |action| move |source| RootKeyError::Io { action, source };
+    let file = match disk.open(FILE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(failed("open"))?,
+    };
+    let bytes = file.len().map_err(failed("read"))?;
+    if bytes != KEY_BYTES as u64 {
+        return Err(RootKeyError::WrongLength { bytes });
+    }
+    let mut key = vec![0; KEY_BYTES];
+    file.read_exact_at(&mut key, 0).map_err(failed("read"))?;
+    RootKey::new(&Secret::new(key)).ok_or(RootKeyError::WrongLength { bytes }).map(Some)
+}
+
 /// Reads the key of a data directory; makes it when there is none.
 pub(super) fn load_or_create(disk: &Disk, entropy: &Entropy) -> Result<RootKey, RootKeyError> {
-    let failed = |action| move |source| RootKeyError::Io { action, source };
-    match disk.open(FILE) {
-        Ok(file) => {
-            let bytes = file.len().map_err(failed("read"))?;
-            if bytes != KEY_BYTES as u64 {
-                return Err(RootKeyError::WrongLength { bytes });
-            }
-            let mut key = vec![0; KEY_BYTES];
-            file.read_exact_at(&mut key, 0).map_err(failed("read"))?;
-            RootKey::new(&Secret::new(key)).ok_or(RootKeyError::WrongLength { bytes })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let secret = Secret::new(entropy.bytes::<KEY_BYTES>());
-            write(disk, &secret).map_err(failed("write"))?;
-            RootKey::new(&secret).ok_or(RootKeyError::WrongLength { bytes: 0 })
-        }
-        Err(error) => Err(failed("open")(error)),
+    if let Some(key) = load_root_key(disk)? {
+        return Ok(key);
     }
+    let secret = Secret::new(entropy.bytes::<KEY_BYTES>());
+    write(disk, &secret).map_err(|source| RootKeyError::Io { action: "write", source })?;
+    RootKey::new(&secret).ok_or(RootKeyError::WrongLength { bytes: 0 })
 }
 
 /// Writes the key so that after a crash it is either whole or not there.

@@ -8,7 +8,6 @@
 //! What it does not do: decode a block, know a key, interpret a record's value.
 
 mod blocks;
-mod join;
 mod memory;
 mod records;
 mod stats;
@@ -19,8 +18,7 @@ mod suite;
 pub mod local;
 
 pub use crate::model::BlockHead;
-pub use blocks::{AppendError, Block, BlockStore, Blocks, CompactError, Extent, ReadError};
-pub use join::{JoinBlocks, Joiner, joined_head};
+pub use blocks::{AppendError, Block, BlockStore, Blocks, Extent, ReadError};
 pub use records::{Record, RecordError, RecordStore, Records, Revision, Transaction};
 pub use stats::{SYNC_BUCKETS_US, Stats};
 

@@ -5,7 +5,7 @@
 use crate::source::{NamedPath, Source, read};
 
 /// The modules from the ground up, each with what it may import. Unit tests keep to it too.
-const LAYERS: [(&str, &[&str]); 14] = [
+pub(crate) const LAYERS: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("sys", &["model"]),
     ("config", &["model"]),

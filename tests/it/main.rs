@@ -10,6 +10,7 @@
 
 mod cli;
 mod conformance;
+mod documents;
 mod harness;
 mod keyring;
 mod layers;

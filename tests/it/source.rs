@@ -12,7 +12,7 @@ use std::{
 
 use proc_macro2::{Delimiter, Spacing, TokenStream, TokenTree};
 
-/// A file below `src`, or a text that pretends to be one.
+/// A file below `src` or `tests`, or a text that pretends to be one.
 pub(crate) struct Source {
     /// Its path, from the repository's root.
     pub(crate) path: String,
@@ -21,6 +21,8 @@ pub(crate) struct Source {
     pub(crate) module: Vec<String>,
     /// The paths that it names, of two segments or more; an import of several is several.
     pub(crate) paths: Vec<NamedPath>,
+    /// Its tests, as the test runner calls them.
+    pub(crate) test_names: Vec<String>,
     /// Whether `async` or `await` occurs outside of tests, and where first.
     pub(crate) first_async: Option<usize>,
     tests: Vec<RangeInclusive<usize>>,
@@ -46,14 +48,15 @@ impl Source {
             in_test: whole_file_is_test,
             tests: Vec::new(),
             paths: Vec::new(),
+            test_names: Vec::new(),
             first_async: None,
         };
         reading.tokens(tokens);
-        let Reading { paths, first_async, mut tests, .. } = reading;
+        let Reading { paths, test_names, first_async, mut tests, .. } = reading;
         if whole_file_is_test {
             tests = vec![1..=text.lines().count()];
         }
-        Source { path: path.to_owned(), text: text.to_owned(), module, paths, first_async, tests }
+        Source { path: path.to_owned(), text: text.to_owned(), module, paths, test_names, first_async, tests }
     }
 
     /// All files below `src`, in the order of their paths.
@@ -112,7 +115,7 @@ pub(crate) fn is_kind(path: &str, extension: &str) -> bool {
 }
 
 fn module_of(path: &str) -> Vec<String> {
-    let inner = path.strip_prefix("src/").unwrap_or(path).trim_end_matches(".rs");
+    let inner = path.strip_prefix("src/").or(path.strip_prefix("tests/")).unwrap_or(path).trim_end_matches(".rs");
     let mut module: Vec<String> = inner.split('/').map(str::to_owned).collect();
     if matches!(module.last().map(String::as_str), Some("mod" | "lib" | "main")) {
         module.pop();
@@ -127,6 +130,7 @@ struct Reading {
     in_test: bool,
     tests: Vec<RangeInclusive<usize>>,
     paths: Vec<NamedPath>,
+    test_names: Vec<String>,
     first_async: Option<usize>,
 }
 
@@ -134,7 +138,14 @@ impl Reading {
     fn tokens(&mut self, stream: TokenStream) {
         let tokens: Vec<TokenTree> = stream.into_iter().collect();
         let mut at = 0;
+        let mut test_begins = false;
         while at < tokens.len() {
+            test_begins |= is_test_attribute(&tokens[at..]);
+            if let Some(name) = function_name(&tokens[at..])
+                && std::mem::take(&mut test_begins)
+            {
+                self.test_names.push([self.inline.as_slice(), &[name]].concat().join("::"));
+            }
             at = if !self.in_test && is_cfg_test(&tokens[at..]) {
                 let end = item_end(&tokens, at + 2);
                 self.test_item(&tokens[at..end]);
@@ -232,6 +243,21 @@ fn is_cfg_test(tokens: &[TokenTree]) -> bool {
     hash.as_char() == '#' && group.stream().to_string().replace(' ', "") == "cfg(test)"
 }
 
+/// `#[test]`, or another one of that name, as `#[tokio::test]`
+fn is_test_attribute(tokens: &[TokenTree]) -> bool {
+    let [TokenTree::Punct(hash), TokenTree::Group(group), ..] = tokens else { return false };
+    let mut path = group.stream().into_iter().take_while(|token| !matches!(token, TokenTree::Group(_)));
+    hash.as_char() == '#' && path.by_ref().last().is_some_and(|last| last.to_string() == "test")
+}
+
+/// The name behind `fn`.
+fn function_name(tokens: &[TokenTree]) -> Option<String> {
+    match tokens {
+        [TokenTree::Ident(keyword), TokenTree::Ident(name), ..] if keyword == "fn" => Some(name.to_string()),
+        _ => None,
+    }
+}
+
 /// Where an item ends whose attributes have been read, or not all of them.
 fn item_end(tokens: &[TokenTree], start: usize) -> usize {
     let is_import = tokens[start..].iter().take(4).any(
@@ -286,6 +312,10 @@ fn a_source_says_what_it_names() {
         mod tests {
             use super::*;
             fn g() { crate::server::start() }
+            proptest! { #[test] fn one(bytes: Vec<u8>) {} }
+            #[tokio::test(flavor = "current_thread")]
+            #[ignore = "slow"]
+            async fn two() {}
         }
         "#,
     );
@@ -310,6 +340,7 @@ fn a_source_says_what_it_names() {
             "crate::sys",
         ]
     );
-    assert_eq!(named(true), ["crate::api", "crate::broker::topic::*", "crate::server::start"]);
+    assert_eq!(named(true), ["crate::api", "crate::broker::topic::*", "crate::server::start", "tokio::test"]);
+    assert_eq!(source.test_names, ["broker::topic::tests::one", "broker::topic::tests::two"]);
     assert_eq!((source.code_lines(), source.is_test_line(8), source.is_test_line(7)), (8, true, false));
 }

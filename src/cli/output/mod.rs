@@ -76,6 +76,11 @@ impl Output {
         self.terminal
     }
 
+    /// Whether values are laid out for people.
+    pub(super) fn is_for_people(&self) -> bool {
+        self.jq.is_none() && matches!(self.format, None | Some(Format::Table))
+    }
+
     /// Whether standard output is to be colored.
     pub(super) fn is_colored(&self) -> bool {
         self.color.applies_to(self.terminal)
@@ -91,7 +96,7 @@ impl Output {
     }
 
     pub(super) fn list(&mut self, listing: Listing) -> Result<()> {
-        if self.jq.is_none() && matches!(self.format, None | Some(Format::Table)) {
+        if self.is_for_people() {
             if listing.rows.is_empty() {
                 self.note(listing.when_empty);
                 return Ok(());
@@ -110,7 +115,7 @@ impl Output {
     }
 
     pub(super) fn detail(&mut self, detail: Detail) -> Result<()> {
-        if self.jq.is_none() && matches!(self.format, None | Some(Format::Table)) {
+        if self.is_for_people() {
             let text = table::fields(&detail.fields, self.is_colored());
             return self.text(text.as_bytes());
         }

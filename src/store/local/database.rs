@@ -10,7 +10,7 @@ use std::{
 
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
 
-use super::error::OpenError;
+use super::{error::OpenError, overlay::Overlay};
 use crate::sys::{Disk, DiskFile};
 
 /// The file of records and catalogue.
@@ -61,7 +61,10 @@ impl StorageBackend for Backend {
 }
 
 fn open(file: DiskFile, doubtful: &Arc<AtomicBool>) -> Result<Database, redb::Error> {
-    let backend = Backend { file, doubtful: Arc::clone(doubtful) };
+    open_over(Backend { file, doubtful: Arc::clone(doubtful) })
+}
+
+fn open_over(backend: impl StorageBackend) -> Result<Database, redb::Error> {
     Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
 }
 
@@ -104,6 +107,17 @@ impl Meta {
         let doubtful = Arc::default();
         let database = open(file, &doubtful).map_err(OpenError::records("open"))?;
         Ok(Meta { disk: disk.clone(), doubtful, database: RwLock::new(Some(database)) })
+    }
+
+    /// Opens the database for looking at it: its file stays as it is, also when it was not closed. Says whether all its pages fit
+    /// their checksums.
+    pub(super) fn open_unchanged(disk: &Disk) -> Result<(Meta, bool), OpenError> {
+        let io = OpenError::io("open", META_FILE);
+        let overlay = disk.open(META_FILE).and_then(Overlay::over).map_err(io)?;
+        let mut database = open_over(overlay).map_err(OpenError::records("open"))?;
+        let is_intact = database.check_integrity().map_err(|error| OpenError::records("check")(error.into()))?;
+        let meta = Meta { disk: disk.clone(), doubtful: Arc::default(), database: RwLock::new(Some(database)) };
+        Ok((meta, is_intact))
     }
 
     /// Looks at what is committed.

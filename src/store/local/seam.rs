@@ -7,15 +7,15 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared,
-    database::RECORDS,
+    database::{Meta, RECORDS},
     heads::{Taking, Target},
     recorder::{Task, decode, record_error},
 };
 use crate::{
     model::{Offset, Rlid, Time, TopicId},
     store::{
-        AppendError, Block, BlockStore, CompactError, Extent, Joiner, ReadError, Record, RecordError, RecordStore,
-        Revision, Stats, Transaction, blocks::Reply,
+        AppendError, Block, BlockStore, Extent, ReadError, Record, RecordError, RecordStore, Revision, Stats,
+        Transaction, blocks::Reply,
     },
 };
 
@@ -82,16 +82,6 @@ impl BlockStore for Seam {
         Box::pin(async move { result.await.unwrap_or(Err(AppendError::Closed)) })
     }
 
-    fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
-        let (reply, result) = oneshot::channel();
-        drop(self.recorder.send(Task::Compact(joiner, reply)));
-        Box::pin(async move { result.await.unwrap_or(Err(CompactError::Closed)) })
-    }
-
-    fn compact_in_background(&self, joiner: Joiner) {
-        self.shared.compaction.start_background(joiner);
-    }
-
     fn health(&self) -> Result<(), AppendError> {
         match &self.shared.heads().taking {
             Taking::Yes => Ok(()),
@@ -101,21 +91,14 @@ impl BlockStore for Seam {
     }
 
     fn stats(&self) -> Stats {
-        let mut stats = self.shared.counters.read();
-        self.shared.compaction.count(&mut stats);
-        stats
+        self.shared.counters.read()
     }
 }
 
 impl RecordStore for Seam {
     fn get(&self, key: Bytes) -> Reply<'_, Result<Option<Record>, RecordError>> {
         Box::pin(async move {
-            let read = self.on_reader(move |shared| {
-                shared.meta.read(|transaction| {
-                    let value = transaction.open_table(RECORDS)?.get(&key[..])?;
-                    value.map(|value| decode(value.value())).transpose()
-                })
-            });
+            let read = self.on_reader(move |shared| get(&shared.meta, &key));
             read.await.ok_or(RecordError::Closed)?.map_err(|error| record_error("read", &error))
         })
     }
@@ -127,7 +110,7 @@ impl RecordStore for Seam {
         limit: usize,
     ) -> Reply<'_, Result<Vec<(Bytes, Record)>, RecordError>> {
         Box::pin(async move {
-            let read = self.on_reader(move |shared| scan(shared, &prefix, after.as_deref(), limit));
+            let read = self.on_reader(move |shared| scan(&shared.meta, &prefix, after.as_deref(), limit));
             read.await.ok_or(RecordError::Closed)?.map_err(|error| record_error("read", &error))
         })
     }
@@ -139,13 +122,21 @@ impl RecordStore for Seam {
     }
 }
 
-fn scan(
-    shared: &Shared,
+pub(super) fn get(meta: &Meta, key: &[u8]) -> Result<Option<Record>, redb::Error> {
+    meta.read(|transaction| {
+        let value = transaction.open_table(RECORDS)?.get(key)?;
+        value.map(|value| decode(value.value())).transpose()
+    })
+}
+
+/// Records in the order of their keys.
+pub(super) fn scan(
+    meta: &Meta,
     prefix: &[u8],
     after: Option<&[u8]>,
     limit: usize,
 ) -> Result<Vec<(Bytes, Record)>, redb::Error> {
-    shared.meta.read(|transaction| {
+    meta.read(|transaction| {
         let records = transaction.open_table(RECORDS)?;
         let start = after.filter(|after| *after > prefix).unwrap_or(prefix);
         let mut found = Vec::new();

@@ -8,3 +8,4 @@ mod grammar;
 mod machine;
 mod profiles;
 mod topics;
+mod verify;

@@ -1,0 +1,94 @@
+//! Whether stored blocks can be read: decrypted with the keys that there are, decompressed, and taken apart.
+
+use std::collections::HashMap;
+
+use aes_gcm::Aes256Gcm;
+
+use super::{
+    codec,
+    error::{FetchError, OpenError},
+    keys::{KEY_BYTES, KeyRing, RootKey},
+    run,
+};
+use crate::{
+    model::{ProjectId, TopicId},
+    store::{Block, Records},
+};
+
+/// Reads blocks of any topic, outside of an [`super::Engine`].
+#[derive(Debug)]
+pub struct BlockVerifier {
+    topics: HashMap<TopicId, TopicKeys>,
+    /// Blocks that could be read.
+    pub readable: u64,
+    /// Blocks that nobody can read any more, because their topic has been destroyed.
+    pub destroyed: u64,
+}
+
+/// The ciphers of a topic, by the version of the data key.
+struct TopicKeys(HashMap<u32, Aes256Gcm>);
+
+impl std::fmt::Debug for TopicKeys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl BlockVerifier {
+    /// Unwraps the keys of these topics.
+    ///
+    /// # Errors
+    ///
+    /// When the root key is not the one that the data keys were wrapped with, or a key's record is damaged.
+    pub async fn open(
+        root: RootKey,
+        records: Records,
+        topics: &[(TopicId, ProjectId)],
+    ) -> Result<BlockVerifier, OpenError> {
+        let ring = KeyRing::existing(root, records).await?;
+        let mut projects = HashMap::new();
+        let mut keys = HashMap::new();
+        for (topic, project) in topics {
+            let salt: [u8; KEY_BYTES] = match ring.salt(*topic).await {
+                Ok(salt) => salt,
+                Err(OpenError::Destroyed { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            if !projects.contains_key(project) {
+                projects.insert(*project, ring.versions(*project).await?);
+            }
+            let ciphers = projects[project].iter().map(|(version, key)| (*version, key.block_cipher(&salt)));
+            keys.insert(*topic, TopicKeys(ciphers.collect()));
+        }
+        Ok(BlockVerifier { topics: keys, readable: 0, destroyed: 0 })
+    }
+
+    /// Reads a block and forgets it again. A block of a topic that has no keys is one that has been destroyed.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the block.
+    pub fn check(&mut self, block: &Block) -> Result<(), String> {
+        let head = &block.head;
+        let Some(TopicKeys(ciphers)) = self.topics.get(&head.topic) else {
+            self.destroyed += 1;
+            return Ok(());
+        };
+        let cipher = ciphers
+            .get(&head.key_version)
+            .ok_or_else(|| format!("data key version {} is not available", head.key_version))?;
+        let payload = codec::open(cipher, block).map_err(|error| match error {
+            FetchError::Damaged { what, .. } => what.to_owned(),
+            other => other.to_string(),
+        })?;
+        let decoded = run::parse_payload(payload, head.base, head.count)?;
+        let (first, last) = (decoded.runs.first(), decoded.runs.last());
+        let fits = first.is_some_and(|run| run.first_rlid == head.first_rlid && run.committed == head.first_committed)
+            && last.is_some_and(|run| run.last_rlid() == head.last_rlid && run.committed == head.last_committed);
+        if !fits {
+            return Err("its runs are not those that its head describes".to_owned());
+        }
+        self.readable += 1;
+        Ok(())
+    }
+}
