@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-/// Chunks of 64 KiB and more come and go with every batch of events, which the system's allocator gives back to the kernel
-/// each time.
+/// Chunks of 64 KiB and more come and go with every batch of events, which the system's allocator gives back to the
+/// kernel each time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

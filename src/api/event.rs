@@ -44,8 +44,8 @@ pub fn schema(encoded: &[u8]) -> Schema {
     }
 }
 
-/// Makes sure that the bytes decode as an `Event`, and finds what the statistics are kept by. Nothing is allocated for an
-/// event as encoders write it.
+/// Makes sure that the bytes decode as an `Event`, and finds what the statistics are kept by. Nothing is allocated for
+/// an event as encoders write it.
 ///
 /// # Errors
 ///

@@ -43,7 +43,8 @@ pub struct FrameReader {
 }
 
 impl FrameReader {
-    /// Adds the next piece of the body. Messages of an earlier piece are taken out first, with [`FrameReader::next_frame`].
+    /// Adds the next piece of the body. Messages of an earlier piece are taken out first, with
+    /// [`FrameReader::next_frame`].
     pub fn feed(&mut self, chunk: Bytes) {
         if self.at == self.chunk.len() {
             self.chunk = chunk;

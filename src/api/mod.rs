@@ -1,13 +1,13 @@
-//! The wire: messages and service of the Ensign API as generated from `proto/`, what turns them into the nouns of `model`
-//! and back, and the path of an event in and out.
+//! The wire: messages and service of the Ensign API as generated from `proto/`, what turns them into the nouns of
+//! `model` and back, and the path of an event in and out.
 //!
 //! An event is not decoded into a message on its way. What a publisher sends is cut out of gRPC's frames
 //! ([`FrameReader`]), looked at ([`parse_publisher_request`], [`inspect_event`]) and stored as a *record*
 //! ([`IncomingEvent::write_record`]); what a subscriber gets is the record with an [`Envelope`] behind it
 //! ([`write_subscribe_reply`]). Nothing is allocated per event.
 //!
-//! This is the only place that knows both the wire and the model. Nothing here is async, and nothing decides anything: what
-//! a message means is the server's business.
+//! This is the only place that knows both the wire and the model. Nothing here is async, and nothing decides anything:
+//! what a message means is the server's business.
 
 mod codec;
 mod convert;

@@ -1,4 +1,5 @@
-//! The encoding under the messages: fields are walked and written by hand where a message per event would cost too much.
+//! The encoding under the messages: fields are walked and written by hand where a message per event would cost too
+//! much.
 //!
 //! What is accepted is what prost accepts, neither more nor less, so that an event that passed here decodes everywhere.
 

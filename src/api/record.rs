@@ -1,10 +1,11 @@
 //! The way of an event in: from a publisher's message to the record that is stored, without decoding what is in it.
 //!
 //! A *record* is what is stored of an `EventWrapper`: its fields as they came and in the order they came, without those
-//! that the broker sets or strips. `event`, `region`, `key`, `shard`, `encryption`, `compression` and everything that this
-//! version does not know are kept; `id`, `topic_id`, `offset`, `epoch`, `publisher`, `is_duplicate`, `duplicate_id`,
-//! `committed` and `local_id` are not. Since concatenated fields are one message, a record followed by the fields that the
-//! broker sets is the wrapper that a subscriber gets. In a block a record stands behind its length, a varint.
+//! that the broker sets or strips. `event`, `region`, `key`, `shard`, `encryption`, `compression` and everything that
+//! this version does not know are kept; `id`, `topic_id`, `offset`, `epoch`, `publisher`, `is_duplicate`,
+//! `duplicate_id`, `committed` and `local_id` are not. Since concatenated fields are one message, a record followed by
+//! the fields that the broker sets is the wrapper that a subscriber gets. In a block a record stands behind its length,
+//! a varint.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -40,8 +41,8 @@ pub struct IncomingEvent<'a> {
     record_bytes: usize,
 }
 
-/// Reads an encoded `PublisherRequest`. Of several members of its oneof the last one counts, and of one that occurs several
-/// times the parts are merged, as protobuf has it.
+/// Reads an encoded `PublisherRequest`. Of several members of its oneof the last one counts, and of one that occurs
+/// several times the parts are merged, as protobuf has it.
 ///
 /// # Errors
 ///

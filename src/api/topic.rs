@@ -12,8 +12,9 @@ use crate::model::{Deduplication, OffsetPolicy, Strategy, Topic};
 /// Field `topics` of a `TopicsPage`, as a key.
 const PAGE_TOPICS: u8 = 0x0a;
 
-/// Decodes a `Topic` that a client sent. The second part is what its record keeps as [`Topic::extra`]: the encoded fields
-/// that the broker gives no meaning to (`offset`, `shards`, `placements`, `types`, and what this version does not know).
+/// Decodes a `Topic` that a client sent. The second part is what its record keeps as [`Topic::extra`]: the encoded
+/// fields that the broker gives no meaning to (`offset`, `shards`, `placements`, `types`, and what this version does
+/// not know).
 ///
 /// # Errors
 ///

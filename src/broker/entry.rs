@@ -41,7 +41,8 @@ impl Availability {
     }
 }
 
-/// A topic that is known. Whoever holds an entry sees what becomes of the topic, without a lock and without asking again.
+/// A topic that is known. Whoever holds an entry sees what becomes of the topic, without a lock and without asking
+/// again.
 #[derive(Debug)]
 pub struct TopicEntry {
     id: TopicId,

@@ -33,8 +33,8 @@ pub struct TopicInfo {
 }
 
 impl Broker {
-    /// Counts the topics of the caller's project: all of them, or those of these identifiers, of which the ones that there
-    /// are not are left out.
+    /// Counts the topics of the caller's project: all of them, or those of these identifiers, of which the ones that
+    /// there are not are left out.
     pub async fn info<I>(&self, principal: &Principal, only: &[I]) -> Result<ProjectInfo, BrokerError>
     where
         I: AsRef<[u8]>,

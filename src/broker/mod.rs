@@ -7,7 +7,8 @@
 //! Invariants: every request names its caller, and permissions are looked at before anything that belongs to somebody;
 //! what belongs to another project is not found. Errors carry a code and the Ensign API's own words. An identifier and
 //! a name are taken in one transaction, so that two requests never both get them. Destroying is final when it is
-//! answered: whoever holds the topic's entry sees it at once, and an interrupted deletion is finished at the next start.
+//! answered: whoever holds the topic's entry sees it at once, and an interrupted deletion is finished at the next
+//! start.
 //!
 //! What it does not do: read tokens, speak a wire format, decode events, or keep keys.
 

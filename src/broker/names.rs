@@ -1,4 +1,5 @@
-//! Topics by name: the list of hashes, whether a name or an identifier exists, and the topic that an identifier's text means.
+//! Topics by name: the list of hashes, whether a name or an identifier exists, and the topic that an identifier's text
+//! means.
 
 use std::{fmt::Write as _, sync::Arc};
 

@@ -8,7 +8,8 @@
 //! | `page-key`                        | the key that page tokens are authenticated with        |
 //!
 //! A topic's key does not hold its project, because an identifier names one topic in the whole broker. It does so for
-//! ever: what a destroyed topic leaves in the store must never be taken for another's, so its identifier is kept as used.
+//! ever: what a destroyed topic leaves in the store must never be taken for another's, so its identifier is kept as
+//! used.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use bytes::Bytes;

@@ -1,8 +1,8 @@
 //! What a subscriber may do: cursors in the topics it asked for, which it pulls slices of events from.
 //!
-//! A subscription is registered before anybody is told that it is ready: its cursors stand where they will start. Nothing is
-//! pushed to it, so nothing is dropped when it is slow. A subscription to all topics follows those that are created
-//! later; one whose topics are all destroyed ends.
+//! A subscription is registered before anybody is told that it is ready: its cursors stand where they will start.
+//! Nothing is pushed to it, so nothing is dropped when it is slow. A subscription to all topics follows those that are
+//! created later; one whose topics are all destroyed ends.
 //!
 //! What it does not do: write messages, remember positions.
 
@@ -110,8 +110,8 @@ impl Broker {
         self.streaming_project(principal, Permission::Subscriber)
     }
 
-    /// Registers a subscription: what is committed from now on, or from the position that its query names, will be given.
-    /// Its lag counts among `lags` for as long as it lives.
+    /// Registers a subscription: what is committed from now on, or from the position that its query names, will be
+    /// given. Its lag counts among `lags` for as long as it lives.
     ///
     /// # Errors
     ///

@@ -94,8 +94,8 @@ impl Broker {
         self.directory.get(project, id).map(|entry| entry.topic()).ok_or(BrokerError::NotFound)
     }
 
-    /// A page of the topics of the caller's project, in the order of their identifiers. A page ends early when its topics
-    /// are large.
+    /// A page of the topics of the caller's project, in the order of their identifiers. A page ends early when its
+    /// topics are large.
     pub fn list_topics(&self, principal: &Principal, page: &PageRequest) -> Result<Page<Arc<Topic>>, BrokerError> {
         access::require(principal, Permission::TopicsRead)?;
         let project = access::project(principal)?;

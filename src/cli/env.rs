@@ -11,9 +11,9 @@ use super::{
 
 /// Print what an SDK needs, as variables
 ///
-/// The variables are ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE. The Go SDK
-/// reads them all; PyEnsign reads the two of the key, and takes the endpoint, the auth URL and `insecure` as arguments.
-/// The output holds the secret: it is meant for `eval`, not for a log.
+/// The variables are ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE. The
+/// Go SDK reads them all; PyEnsign reads the two of the key, and takes the endpoint, the auth URL and `insecure` as
+/// arguments. The output holds the secret: it is meant for `eval`, not for a log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ eval \"$(ensign env)\"

@@ -1,5 +1,5 @@
-//! Errors as the person who typed the command sees them: one line that says what went wrong with which thing, a hint with the
-//! command that helps, and an exit code.
+//! Errors as the person who typed the command sees them: one line that says what went wrong with which thing, a hint
+//! with the command that helps, and an exit code.
 
 use std::{io, process::ExitCode};
 

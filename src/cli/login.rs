@@ -26,12 +26,12 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// Sign in to a server with an API key
 ///
-/// The secret is asked for on a terminal and read from standard input otherwise; or it comes from a file, which holds the secret
-/// alone, or is a credential file of the SDKs ({"ClientID": …, "ClientSecret": …}). It is verified with the server before
-/// anything is stored.
+/// The secret is asked for on a terminal and read from standard input otherwise; or it comes from a file, which holds
+/// the secret alone, or is a credential file of the SDKs ({"ClientID": …, "ClientSecret": …}). It is verified with the
+/// server before anything is stored.
 ///
-/// Secrets go to the keyring of the operating system; where there is none, to an encrypted vault, whose passphrase is asked
-/// for or comes from ENSIGN_VAULT_PASSPHRASE or ENSIGN_VAULT_PASSPHRASE_FILE. A plain file is used only with
+/// Secrets go to the keyring of the operating system; where there is none, to an encrypted vault, whose passphrase is
+/// asked for or comes from ENSIGN_VAULT_PASSPHRASE or ENSIGN_VAULT_PASSPHRASE_FILE. A plain file is used only with
 /// --storage file. The output says which it was.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:

@@ -7,8 +7,8 @@ use super::{
 
 /// Forget the secret of the profile
 ///
-/// Removes it from where it is kept. The profile stays, with its server, and `ensign login` fills it again. The key itself stays
-/// valid on the server.
+/// Removes it from where it is kept. The profile stays, with its server, and `ensign login` fills it again. The key
+/// itself stays valid on the server.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign logout

@@ -1,9 +1,9 @@
 //! The command line: one file for each command; `output` is the one place that writes to standard output, and `error`
 //! turns errors into text and exit codes.
 //!
-//! Invariants: data goes to standard output, everything else to standard error; a closed pipe is no failure. Nothing is asked when
-//! standard input is not a terminal. No secret is taken from or put on a command line, and a profile's secret goes to
-//! the profile's server alone. What was typed (`Args`) and what is meant (`Target`) are two types.
+//! Invariants: data goes to standard output, everything else to standard error; a closed pipe is no failure. Nothing is
+//! asked when standard input is not a terminal. No secret is taken from or put on a command line, and a profile's
+//! secret goes to the profile's server alone. What was typed (`Args`) and what is meant (`Target`) are two types.
 //!
 //! What it does not do: anything that a program that links this crate could want; that is in `client` and `server`.
 

@@ -1,8 +1,8 @@
 //! An event as one line of JSON, which holds everything that publishing it again needs.
 //!
-//! The line starts with `{"ensign":1,`. The data is there as it was, byte for byte: JSON stands verbatim, other text as a
-//! string, everything else in base 64; `encoding` says which. What the server assigns (topic, offset, id, commit time) is
-//! there to be read and not used when the line is published.
+//! The line starts with `{"ensign":1,`. The data is there as it was, byte for byte: JSON stands verbatim, other text as
+//! a string, everything else in base 64; `encoding` says which. What the server assigns (topic, offset, id, commit
+//! time) is there to be read and not used when the line is published.
 
 use std::{borrow::Cow, collections::BTreeMap, io::Write as _};
 

@@ -21,10 +21,10 @@ use crate::{
 /// Follows the topics until it is interrupted, or until --until, -n or --idle say that it is over. When the connection
 /// breaks, it is made again and the output goes on behind the last event, without a gap or a repetition.
 ///
-/// On a terminal events are shown as a table, otherwise as JSON lines (-o jsonl), which `ensign publish` takes back without
-/// losing anything. With -o raw each event's data is followed by an end of line and by nothing else: what was published
-/// line by line comes out as it was, with an end of line behind the last line also where the file had none. Data that
-/// itself holds ends of lines can't be told apart in that form; use -o jsonl for it.
+/// On a terminal events are shown as a table, otherwise as JSON lines (-o jsonl), which `ensign publish` takes back
+/// without losing anything. With -o raw each event's data is followed by an end of line and by nothing else: what was
+/// published line by line comes out as it was, with an end of line behind the last line also where the file had none.
+/// Data that itself holds ends of lines can't be told apart in that form; use -o jsonl for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign tail flights --from start

@@ -111,8 +111,8 @@ impl Target {
         }
     }
 
-    /// Where a server keeps its events that runs on this machine; known when `ensign dev-server` made the profile, which
-    /// refers to a file in that directory.
+    /// Where a server keeps its events that runs on this machine; known when `ensign dev-server` made the profile,
+    /// which refers to a file in that directory.
     pub(super) fn data_dir(&self) -> Option<PathBuf> {
         let Some(SecretSource::Profile(_, profile)) = &self.secret else { return None };
         let Some(SecretPlace::Reference(Reference::File(file))) = &profile.secret else { return None };

@@ -21,9 +21,9 @@ use crate::{
 
 /// Check every byte of a data directory
 ///
-/// Reads all segments, the index and footer of each, the records, and what the catalogue says of the segments, and, with the root key
-/// in the directory, decrypts and decodes every block. Nothing is changed, and no server may use the directory meanwhile.
-/// Exits with 6 when something is damaged.
+/// Reads all segments, the index and footer of each, the records, and what the catalogue says of the segments, and,
+/// with the root key in the directory, decrypts and decodes every block. Nothing is changed, and no server may use the
+/// directory meanwhile. Exits with 6 when something is damaged.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign verify ~/.local/share/ensign/dev

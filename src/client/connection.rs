@@ -73,8 +73,8 @@ impl Client {
         Ok(client)
     }
 
-    /// A client that connects and signs in when it is first used. Without credentials, the calls that need none work. Must be
-    /// called on a Tokio runtime.
+    /// A client that connects and signs in when it is first used. Without credentials, the calls that need none work.
+    /// Must be called on a Tokio runtime.
     pub fn new(endpoint: Endpoint, credentials: Option<Credentials>, clock: Clock) -> Result<Client, ClientError> {
         let channel = channel(&endpoint)?;
         let session = credentials.map(|credentials| Session::new(endpoint.clone(), credentials, clock.clone()));

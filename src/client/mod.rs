@@ -1,9 +1,9 @@
 //! The asynchronous Rust SDK: signing in, the unary calls, publishing and subscribing.
 //!
 //! Invariants: a secret or a token goes to the authentication service and the server of its [`Endpoint`] alone, and is
-//! never logged. What may have been stored is never sent again silently: when a publish stream breaks, events whose acks
-//! had not come are reported as unacknowledged. A [`Subscriber`] that had to connect again goes on exactly behind the
-//! last event that it gave out. Events travel in batches: no channel message, lock or wake-up is paid per event.
+//! never logged. What may have been stored is never sent again silently: when a publish stream breaks, events whose
+//! acks had not come are reported as unacknowledged. A [`Subscriber`] that had to connect again goes on exactly behind
+//! the last event that it gave out. Events travel in batches: no channel message, lock or wake-up is paid per event.
 //!
 //! What it does not do: read configuration, keep secrets, print anything.
 

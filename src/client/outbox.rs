@@ -1,7 +1,7 @@
 //! What is to be sent on a stream: chunks of framed messages, and the request body that the transport takes them from.
 //!
-//! The chunks outlive the stream: when it breaks, what the transport had not taken yet goes to the next one. What it had
-//! taken may have reached the server.
+//! The chunks outlive the stream: when it breaks, what the transport had not taken yet goes to the next one. What it
+//! had taken may have reached the server.
 
 use std::{
     collections::VecDeque,

@@ -238,8 +238,8 @@ impl Publisher {
         let flushed = self.flush().await;
         self.shared.outbox.finish();
         if flushed.is_ok() {
-            // The driver ends when the server has ended the stream. Nothing is in flight any more: a server that does not
-            // end it must not keep us.
+            // The driver ends when the server has ended the stream. Nothing is in flight any more: a server that does
+            // not end it must not keep us.
             tokio::select! {
                 ended = &mut self.driver => drop(ended),
                 () = self.clock.sleep(FAREWELL) => {}

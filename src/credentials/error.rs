@@ -69,8 +69,8 @@ pub enum SecretError {
         #[source]
         source: Cause,
     },
-    /// The keyring is there and closed, and it was not opened; or it has no default collection, which Secret Service reports
-    /// alike.
+    /// The keyring is there and closed, and it was not opened; or it has no default collection, which Secret Service
+    /// reports alike.
     #[error("the keyring is locked or not set up, and was not unlocked")]
     KeyringLocked {
         #[source]

@@ -1,10 +1,10 @@
 //! What the command line remembers: profiles, and where each one's secret is.
 //!
-//! Invariants: a profile names where its secret is and never holds it. A secret goes to the operating system's keyring; where there
-//! is none, to the vault, one file that is encrypted under a passphrase; to a plain file only when that is asked for by
-//! name. Which place was taken, and why, is part of the result ([`Stored`]), so that nobody falls back in silence. A
-//! file that cannot be read or understood is never written over. Two processes that change something at the same time do so one
-//! after the other.
+//! Invariants: a profile names where its secret is and never holds it. A secret goes to the operating system's keyring;
+//! where there is none, to the vault, one file that is encrypted under a passphrase; to a plain file only when that is
+//! asked for by name. Which place was taken, and why, is part of the result ([`Stored`]), so that nobody falls back in
+//! silence. A file that cannot be read or understood is never written over. Two processes that change something at the
+//! same time do so one after the other.
 //!
 //! What it does not do: prompt (it asks a function that is given to it), talk to a server, or know how a profile's
 //! values rank against flags and the environment. All calls block; a keyring may ask its user first.

@@ -90,8 +90,8 @@ enum Refusal {
     Error(SecretError),
 }
 
-/// Does something with an account's entry, on a thread of its own: the keyring is asked synchronously, may be waiting for its user,
-/// and must not meet a runtime on its thread. If the patience ends first, the thread is left behind.
+/// Does something with an account's entry, on a thread of its own: the keyring is asked synchronously, may be waiting
+/// for its user, and must not meet a runtime on its thread. If the patience ends first, the thread is left behind.
 fn with_entry<T: Send + 'static>(
     account: &str,
     act: impl FnOnce(&Entry) -> keyring::Result<T> + Send + 'static,

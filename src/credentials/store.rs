@@ -88,8 +88,8 @@ impl Credentials {
         Profiles::load(&self.profile_file())
     }
 
-    /// Changes profiles: reads them, has them changed, and writes them if they are others now and no error came. No other process
-    /// changes them meanwhile.
+    /// Changes profiles: reads them, has them changed, and writes them if they are others now and no error came. No
+    /// other process changes them meanwhile.
     pub fn update<T>(&self, change: impl FnOnce(&mut Profiles) -> Result<T, ProfileError>) -> Result<T, ProfileError> {
         create_private_dir(&self.dir)?;
         let _lock = FileLock::acquire(&self.dir.join("profiles.lock"))?;
@@ -102,8 +102,8 @@ impl Credentials {
         Ok(result)
     }
 
-    /// Removes a profile and its secret, unless the secret is another profile's, too, or is only referred to. If the secret
-    /// cannot be removed, the profile stays.
+    /// Removes a profile and its secret, unless the secret is another profile's, too, or is only referred to. If the
+    /// secret cannot be removed, the profile stays.
     pub fn remove_profile(&self, name: &str) -> Result<Profile, ProfileError> {
         self.update(|profiles| {
             let removed = profiles.remove(name)?;
@@ -188,7 +188,8 @@ impl Credentials {
     }
 }
 
-/// What a profile's secret is filed under: the key and the server that knows it, so that profiles can be renamed and share it.
+/// What a profile's secret is filed under: the key and the server that knows it, so that profiles can be renamed and
+/// share it.
 fn account(profile: &Profile) -> String {
     account_of(profile.client_id.as_deref().unwrap_or_default(), &profile.auth_url)
 }

@@ -1,8 +1,9 @@
 //! The vault: secrets in one file, encrypted under a passphrase.
 //!
-//! The file is JSON, so that one can see what it is: a version, how the key is derived (Argon2id, its costs and salt), and a nonce with
-//! what AES-256-GCM made of the secrets, all of the former being authenticated with them. A digest over everything tells damage
-//! from a wrong passphrase, which look the same to the cipher; it protects from nothing else.
+//! The file is JSON, so that one can see what it is: a version, how the key is derived (Argon2id, its costs and salt),
+//! and a nonce with what AES-256-GCM made of the secrets, all of the former being authenticated with them. A digest
+//! over everything tells damage from a wrong passphrase, which look the same to the cipher; it protects from nothing
+//! else.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

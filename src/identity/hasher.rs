@@ -1,4 +1,5 @@
-//! Argon2id on a thread of its own: a hash takes 64 MiB and tens of milliseconds, which no task of the runtime may take.
+//! Argon2id on a thread of its own: a hash takes 64 MiB and tens of milliseconds, which no task of the runtime may
+//! take.
 
 use std::thread;
 
@@ -20,7 +21,8 @@ const HASH_BYTES: usize = 32;
 /// How many secrets may wait; what comes on top is refused, because its caller would have given up before its turn.
 const WAITING_MAX: usize = 512;
 
-/// Makes and checks the hashes under which secrets are kept: PHC strings of Argon2id. The thread ends with the last clone.
+/// Makes and checks the hashes under which secrets are kept: PHC strings of Argon2id. The thread ends with the last
+/// clone.
 #[derive(Debug, Clone)]
 pub(super) struct Hasher {
     jobs: mpsc::Sender<Job>,

@@ -143,8 +143,8 @@ impl Identity {
         Ok(record.into_key(id, last_used))
     }
 
-    /// Makes the organization "Local", its project "dev" and a key with all permissions, all at once, the first time it is called
-    /// on these records; afterwards gives what was made then, without the key.
+    /// Makes the organization "Local", its project "dev" and a key with all permissions, all at once, the first time it
+    /// is called on these records; afterwards gives what was made then, without the key.
     pub async fn ensure_default(&self) -> Result<Bootstrap, IdentityError> {
         loop {
             if let Some(found) = self.inner.records.get(place::BOOTSTRAP).await? {

@@ -156,7 +156,8 @@ impl ProjectRecord {
 }
 
 impl KeyRecord {
-    /// The numbers of permissions that this version does not know are left out: what it does not know, it does not grant.
+    /// The numbers of permissions that this version does not know are left out: what it does not know, it does not
+    /// grant.
     pub(super) fn permissions(&self) -> Permissions {
         self.permissions.iter().filter_map(|number| Permission::from_number(*number)).collect()
     }

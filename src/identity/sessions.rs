@@ -26,8 +26,9 @@ pub struct Tokens {
 impl Identity {
     /// Signs in with an API key.
     ///
-    /// A secret that has been verified is remembered as a salted SHA-256, so that clients that sign in again and again pay for
-    /// Argon2 once. That loses nothing: secrets are 64 random characters, and what is remembered stays in memory.
+    /// A secret that has been verified is remembered as a salted SHA-256, so that clients that sign in again and again
+    /// pay for Argon2 once. That loses nothing: secrets are 64 random characters, and what is remembered stays in
+    /// memory.
     pub async fn authenticate(&self, client_id: &str, secret: &Secret) -> Result<Tokens, AuthError> {
         let found = self.key_of_client(client_id).await?;
         let digest = self.digest(secret);
@@ -50,8 +51,8 @@ impl Identity {
         Ok(Tokens { access, refresh, last_login })
     }
 
-    /// Exchanges a refresh token for a new pair, with the permissions that its key has now. With an organization given, the
-    /// token has to be for that one.
+    /// Exchanges a refresh token for a new pair, with the permissions that its key has now. With an organization given,
+    /// the token has to be for that one.
     pub async fn refresh(&self, token: &Secret, organization: Option<OrganizationId>) -> Result<Tokens, AuthError> {
         let text = token.expose_str().ok_or_else(|| TokenError::Malformed { what: "it is not text".to_owned() })?;
         let now = self.inner.clock.now();
@@ -72,8 +73,8 @@ impl Identity {
         Ok(Tokens { access, refresh, last_login: Some(claims.issued) })
     }
 
-    /// Who the bearer of an access token is. Does not touch the store: a token seen before costs a hash and two lookups,
-    /// a new one a signature.
+    /// Who the bearer of an access token is. Does not touch the store: a token seen before costs a hash and two
+    /// lookups, a new one a signature.
     pub fn verify(&self, token: &str) -> Result<Principal, TokenError> {
         let now = self.inner.clock.now();
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();

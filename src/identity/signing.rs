@@ -18,7 +18,8 @@ use crate::{
     sys::{Clock, Entropy, new_ulid},
 };
 
-/// What precedes the 32 bytes of an Ed25519 seed in its PKCS#8 encoding (RFC 8410): a sequence of version 0, the algorithm
+/// What precedes the 32 bytes of an Ed25519 seed in its PKCS#8 encoding (RFC 8410): a sequence of version 0, the
+/// algorithm
 /// 1.3.101.112, and the seed as an octet string within an octet string.
 const PKCS8_HEAD: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
@@ -38,8 +39,8 @@ pub(super) struct SigningKey {
 pub(super) struct SigningKeys(Vec<SigningKey>);
 
 impl SigningKeys {
-    /// Reads the keys; makes the first one when there is none yet. When two processes make one at the same time, the store
-    /// takes one of them, and both use that.
+    /// Reads the keys; makes the first one when there is none yet. When two processes make one at the same time, the
+    /// store takes one of them, and both use that.
     pub(super) async fn open(
         records: &Records,
         root: &RootKey,

@@ -36,8 +36,8 @@ impl BlockHead {
         self.base.plus(u64::from(self.count))
     }
 
-    /// The head as it is stored, and authenticated together with the payload (docs/format.md): the fields in the order in
-    /// which they are declared, numbers in little-endian order.
+    /// The head as it is stored, and authenticated together with the payload (docs/format.md): the fields in the order
+    /// in which they are declared, numbers in little-endian order.
     pub fn to_bytes(&self) -> [u8; BlockHead::BYTES] {
         let mut bytes = [0; BlockHead::BYTES];
         let mut rest = &mut bytes[..];

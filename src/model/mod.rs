@@ -38,6 +38,6 @@ pub use time::{ParseTimeError, Time};
 pub use topic::{Deduplication, OffsetPolicy, PolicyError, Sharding, Strategy, Topic, TopicState};
 pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TopicId, Ulid};
 
-/// The version of the Ensign API that servers report. The published SDKs compare its first two numbers with their own and
-/// refuse to work with another, so it is not the version of this program.
+/// The version of the Ensign API that servers report. The published SDKs compare its first two numbers with their own
+/// and refuse to work with another, so it is not the version of this program.
 pub const API_VERSION: &str = "0.12.9";

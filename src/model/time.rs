@@ -55,7 +55,8 @@ impl Time {
         Time(self.0.saturating_add(nanos))
     }
 
-    /// Reads RFC 3339 (`2026-11-21T09:30:00Z`, any offset, a space for the `T`) or a date, which means its start in UTC.
+    /// Reads RFC 3339 (`2026-11-21T09:30:00Z`, any offset, a space for the `T`) or a date, which means its start in
+    /// UTC.
     pub fn parse(text: &str) -> Result<Time, ParseTimeError> {
         let error = || ParseTimeError { text: text.to_owned() };
         let timestamp = match text.parse::<jiff::civil::Date>() {

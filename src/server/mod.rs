@@ -1,11 +1,11 @@
 //! The server: one port for gRPC and REST, from the moment it is bound until it has stopped in order.
 //!
-//! [`Server::start`] opens a data directory and answers when it returns; [`Server::stop`] tells every stream, lets what was
-//! accepted be committed, and closes the store. Publish and Subscribe are handled inside of the HTTP body, many
+//! [`Server::start`] opens a data directory and answers when it returns; [`Server::stop`] tells every stream, lets what
+//! was accepted be committed, and closes the store. Publish and Subscribe are handled inside of the HTTP body, many
 //! gRPC frames at a time; the other methods go through tonic, and REST through axum.
 //!
-//! Invariants: nothing of a request is read before its caller is known. What was received is stored, also when its sender
-//! is gone. Open streams never keep the server from stopping.
+//! Invariants: nothing of a request is read before its caller is known. What was received is stored, also when its
+//! sender is gone. Open streams never keep the server from stopping.
 //!
 //! What it does not do: decide what a caller may do, know a segment or a block.
 

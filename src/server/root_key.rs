@@ -1,7 +1,7 @@
 //! The root key in the data directory, which a development server uses.
 //!
-//! A key beside the data that it protects guards against reading a stray copy of the journal or of the records, not against
-//! whoever can read the whole directory.
+//! A key beside the data that it protects guards against reading a stray copy of the journal or of the records, not
+//! against whoever can read the whole directory.
 
 use std::io;
 

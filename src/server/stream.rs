@@ -78,7 +78,8 @@ impl MessageReader {
     }
 
     /// Waits for more of the request; false when the client has closed its side or is gone. Waits no longer than the
-    /// client's deadline, its right to call, and the server's life. Cancel-safe. Messages of what came before are taken out first.
+    /// client's deadline, its right to call, and the server's life. Cancel-safe. Messages of what came before are taken
+    /// out first.
     pub(super) async fn more(&mut self, draining: &CancellationToken) -> Result<bool, StreamEnd> {
         loop {
             let remaining = self.deadline.map(|deadline| deadline.saturating_sub(self.clock.elapsed()));

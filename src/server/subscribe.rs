@@ -1,7 +1,7 @@
 //! The Subscribe stream: stored events go out as slices of their blocks, many gRPC frames a chunk.
 //!
-//! One task reads what the subscriber says, which is little; another pulls events and sends them as fast as the subscriber
-//! reads. The subscription is registered before `ready` is sent.
+//! One task reads what the subscriber says, which is little; another pulls events and sends them as fast as the
+//! subscriber reads. The subscription is registered before `ready` is sent.
 
 use bytes::Bytes;
 use http::{Request, Response};

@@ -1,4 +1,5 @@
-//! The event streams over a real connection, through tonic's own client: a peer that knows nothing of how they are served.
+//! The event streams over a real connection, through tonic's own client: a peer that knows nothing of how they are
+//! served.
 
 use std::{net::SocketAddr, time::Duration};
 

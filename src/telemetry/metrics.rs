@@ -117,8 +117,8 @@ impl Metrics {
         self.observations.add(name, help, Source::Times(Box::new(read)));
     }
 
-    /// Everything, in Prometheus's text format 0.0.4. The registry writes OpenMetrics, in which a counter's family has no
-    /// suffix and its sample always has `_total`; in the older format both have the same name, with or without it.
+    /// Everything, in Prometheus's text format 0.0.4. The registry writes OpenMetrics, in which a counter's family has
+    /// no suffix and its sample always has `_total`; in the older format both have the same name, with or without it.
     pub fn text(&self) -> String {
         let mut open_metrics = String::new();
         encode_registry(&mut open_metrics, &self.registry).expect("writing to a string does not fail");

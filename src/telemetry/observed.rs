@@ -14,8 +14,8 @@ use prometheus_client::{
 /// How many things took how long.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Times {
-    /// Each bucket's upper bound in seconds, and how many took longer than the bucket before and not longer than this one.
-    /// The last bound is infinite.
+    /// Each bucket's upper bound in seconds, and how many took longer than the bucket before and not longer than this
+    /// one. The last bound is infinite.
     pub buckets: Vec<(f64, u64)>,
     pub sum_seconds: f64,
 }

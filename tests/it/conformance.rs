@@ -1,7 +1,7 @@
 //! What a client sees of this server beside what it saw of the original one.
 //!
-//! tests/conformance/original-grpc.json holds the original's answers to the cases of grpc_differ.py. Ours may differ where
-//! intended-grpc.json names the case and the reason; a reason that is not needed any more has to go.
+//! tests/conformance/original-grpc.json holds the original's answers to the cases of grpc_differ.py. Ours may differ
+//! where intended-grpc.json names the case and the reason; a reason that is not needed any more has to go.
 
 use std::{collections::BTreeMap, fs, process::Command};
 

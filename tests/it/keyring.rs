@@ -1,5 +1,5 @@
-//! Credentials against a real Secret Service: gnome-keyring on a private bus, so that the machine's own keyring, if it has
-//! one, is left alone.
+//! Credentials against a real Secret Service: gnome-keyring on a private bus, so that the machine's own keyring, if it
+//! has one, is left alone.
 //!
 //! A process has one keyring for its whole life, so each case runs this binary again, for one of the cases below.
 

@@ -228,8 +228,8 @@ fn outside_crates(source: &Source) -> Vec<String> {
     findings
 }
 
-/// The name in the table of owners that a path falls under; of several, the longest. A crate that is in no table is not a
-/// dependency, and does not compile.
+/// The name in the table of owners that a path falls under; of several, the longest. A crate that is in no table is not
+/// a dependency, and does not compile.
 fn guarded(path: &NamedPath) -> Option<String> {
     let names = (1..=path.segments.len()).rev().map(|length| path.segments[..length].join("::"));
     names.into_iter().find(|name| OWNERS.iter().any(|(known, _)| known == name))

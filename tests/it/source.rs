@@ -1,8 +1,8 @@
 //! What a source file of the library says, as far as the tests of its shape need to know: which paths it names where,
 //! and which of its lines are tests.
 //!
-//! A file is read as tokens, not as text, so that comments and strings are not taken for code, and not as a syntax tree,
-//! so that what stands within a macro's parentheses counts too.
+//! A file is read as tokens, not as text, so that comments and strings are not taken for code, and not as a syntax
+//! tree, so that what stands within a macro's parentheses counts too.
 
 use std::{
     fs,

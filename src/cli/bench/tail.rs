@@ -18,9 +18,9 @@ use crate::{
 
 /// Measure how fast a topic's events come back
 ///
-/// Reads from --from to the end of the topic as it is now, or until --count or --duration say that it is enough; those two
-/// also wait for events that come later. Latency is how long each event was waited for: the time from asking for more
-/// until it was there. What the server still holds in memory is read faster than what it gets from its disk.
+/// Reads from --from to the end of the topic as it is now, or until --count or --duration say that it is enough; those
+/// two also wait for events that come later. Latency is how long each event was waited for: the time from asking for
+/// more until it was there. What the server still holds in memory is read faster than what it gets from its disk.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign bench tail load

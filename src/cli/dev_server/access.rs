@@ -39,7 +39,8 @@ impl Access {
             Some(path) => read_credential_file(path)?,
             None => None,
         };
-        // Whether the secret is right, too, would cost a password hash at every start; only a hand could have changed it.
+        // Whether the secret is right, too, would cost a password hash at every start; only a hand could have changed
+        // it.
         let known = match kept {
             Some(key) => {
                 let keys = identity.keys(made.project.id).await.map_err(failed)?;
@@ -171,8 +172,8 @@ impl Keeper {
         Ok(Keeper { name: name.to_owned(), profile, undo })
     }
 
-    /// Leaves the profile of a server that can be started again. That of one that keeps nothing goes, unless somebody changed it
-    /// meanwhile, and what was there before comes back.
+    /// Leaves the profile of a server that can be started again. That of one that keeps nothing goes, unless somebody
+    /// changed it meanwhile, and what was there before comes back.
     pub(super) fn finish(self, credentials: &Credentials) -> Result<()> {
         let Some(undo) = self.undo else {
             return Ok(());

@@ -38,15 +38,17 @@ const WORKERS: usize = 2;
 
 /// Run a broker on this machine
 ///
-/// Starts with nothing to configure: the first start makes an organization, a project and an API key with all permissions, and a
-/// selected profile, so that the next command just works. Events survive restarts, unless --ephemeral says otherwise; an
-/// event is acknowledged when it is on stable storage.
+/// Starts with nothing to configure: the first start makes an organization, a project and an API key with all
+/// permissions, and a selected profile, so that the next command just works. Events survive restarts, unless
+/// --ephemeral says otherwise; an event is acknowledged when it is on stable storage.
 ///
 /// With a command behind --, the server listens on a free port, the command runs with ENSIGN_ENDPOINT, ENSIGN_AUTH_URL,
-/// ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE set, and its exit code is returned. Profiles are left as they are.
+/// ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE set, and its exit code is returned. Profiles are left as
+/// they are.
 ///
-/// The secret of the key is in the data directory, in `client.json`, for its owner alone; the profile refers to that file.
-/// The key that events are encrypted with lies there, too: whoever can read the whole directory can read the events.
+/// The secret of the key is in the data directory, in `client.json`, for its owner alone; the profile refers to that
+/// file. The key that events are encrypted with lies there, too: whoever can read the whole directory can read the
+/// events.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign dev-server

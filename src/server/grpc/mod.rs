@@ -1,9 +1,9 @@
 //! The gRPC API apart from its publish and subscribe streams: the methods of one request and one reply, health and
 //! reflection.
 //!
-//! Invariants: the caller is known before anything of the message is read, except for Status, health and reflection, which
-//! are anybody's. A message that cannot be decoded is the client's fault and never ours. A panic ends its call and no
-//! other. What is refused is refused in the Ensign API's words.
+//! Invariants: the caller is known before anything of the message is read, except for Status, health and reflection,
+//! which are anybody's. A message that cannot be decoded is the client's fault and never ours. A panic ends its call
+//! and no other. What is refused is refused in the Ensign API's words.
 //!
 //! What it does not do: publish, subscribe, listen, or decide what a caller may do, which is the broker's.
 
@@ -190,8 +190,8 @@ fn compressing<C: Codec>(codec: C) -> Grpc<C> {
         })
 }
 
-/// The reply to a request whose message could not be read. What is too large is a matter of resources, and what does not
-/// decompress or has no message the client's fault.
+/// The reply to a request whose message could not be read. What is too large is a matter of resources, and what does
+/// not decompress or has no message the client's fault.
 fn unreadable(response: Response<Body>) -> Response<Body> {
     let Some(status) = Status::from_header_map(response.headers()) else {
         return response;

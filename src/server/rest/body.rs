@@ -28,8 +28,8 @@ impl BodyError {
     }
 }
 
-/// The fields of an object. Names match in any case, the last of several counts, unknown ones do no harm, and `null` is the
-/// same as no field.
+/// The fields of an object. Names match in any case, the last of several counts, unknown ones do no harm, and `null` is
+/// the same as no field.
 #[derive(Debug)]
 pub(super) struct Fields(Map<String, Value>);
 

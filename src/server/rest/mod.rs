@@ -1,8 +1,8 @@
 //! The REST API: signing in with API keys, the keys that tokens verify against, status, probes and metrics.
 //!
-//! Clients are particular about some of this: replies are `application/json; charset=utf-8` to the letter, requests are read as
-//! JSON whatever their content type says, keys match in any case, an `Authorization` header on a sign-in is ignored. Errors are
-//! `{"success": false, "error": "…"}`.
+//! Clients are particular about some of this: replies are `application/json; charset=utf-8` to the letter, requests are
+//! read as JSON whatever their content type says, keys match in any case, an `Authorization` header on a sign-in is
+//! ignored. Errors are `{"success": false, "error": "…"}`.
 //!
 //! What it does not do yet: users' routes, and a limit on how many requests a client may make. How many secrets are
 //! hashed at a time is bounded by `identity`; what comes on top gets a 429.
@@ -63,7 +63,8 @@ const REDIRECTED: [(Method, &str); 9] = [
     (Method::GET, "/healthz"),
 ];
 
-/// All routes of the REST API. What it does not know gets a 404, so it comes last when the server looks for who answers.
+/// All routes of the REST API. What it does not know gets a 404, so it comes last when the server looks for who
+/// answers.
 pub(super) fn router(state: RestState) -> Router {
     Router::new()
         .route("/v1/status", get_alone(health::status))

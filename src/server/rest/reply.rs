@@ -43,7 +43,8 @@ pub(super) fn empty(status: StatusCode) -> Response {
     reply
 }
 
-/// Sends the client elsewhere: for good with a page that says so for a GET, otherwise with the method and body that it used.
+/// Sends the client elsewhere: for good with a page that says so for a GET, otherwise with the method and body that it
+/// used.
 pub(super) fn redirect(for_good: bool, location: &str) -> Response {
     let Ok(target) = HeaderValue::from_str(location) else {
         return not_found();

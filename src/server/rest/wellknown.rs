@@ -10,8 +10,8 @@ pub(super) async fn jwks(State(state): State<RestState>) -> Response {
     reply::json(StatusCode::OK, &state.identity.jwks())
 }
 
-/// `GET /.well-known/openid-configuration`: where the public keys are. The endpoints of an OpenID provider that this server does
-/// not have are there and empty, because clients of the Ensign API expect the names.
+/// `GET /.well-known/openid-configuration`: where the public keys are. The endpoints of an OpenID provider that this
+/// server does not have are there and empty, because clients of the Ensign API expect the names.
 pub(super) async fn openid(State(state): State<RestState>) -> Response {
     let origin = state.identity.issuer_origin();
     let document = json!({

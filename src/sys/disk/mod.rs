@@ -1,8 +1,8 @@
 //! A directory with files, read and written by position: the machine's, one in memory, or a simulated one.
 //!
-//! Paths are relative to the root, with `/` between their parts. Nothing is durable until it was synced: a file's content and
-//! length by [`DiskFile::sync_data`], that it is there under its name by [`Disk::sync_dir`]. What a crash may leave of the rest
-//! is in docs/format.md, section 1, and [`SimulatedDisk`] leaves the worst of it.
+//! Paths are relative to the root, with `/` between their parts. Nothing is durable until it was synced: a file's
+//! content and length by [`DiskFile::sync_data`], that it is there under its name by [`Disk::sync_dir`]. What a crash
+//! may leave of the rest is in docs/format.md, section 1, and [`SimulatedDisk`] leaves the worst of it.
 
 mod crash;
 mod memory;
@@ -148,7 +148,8 @@ impl DiskFile {
         self.0.set_len(len)
     }
 
-    /// Lengthens the file to `len` zeros, with room for them on the disk, so that writing there cannot fail for want of it.
+    /// Lengthens the file to `len` zeros, with room for them on the disk, so that writing there cannot fail for want of
+    /// it.
     pub fn allocate(&self, len: u64) -> io::Result<()> {
         self.0.allocate(len)
     }
@@ -200,8 +201,9 @@ impl DiskFile {
         self.0.sync_data()
     }
 
-    /// The ranges, from a position on, that can have anything but zeros. A system that does not keep track of them answers with
-    /// all there is. (To be asked for before they are read: reading may make a kernel forget what it never had to store.)
+    /// The ranges, from a position on, that can have anything but zeros. A system that does not keep track of them
+    /// answers with all there is. (To be asked for before they are read: reading may make a kernel forget what it never
+    /// had to store.)
     pub fn data(&self, mut position: u64) -> io::Result<Vec<Range<u64>>> {
         let mut ranges = Vec::new();
         while let Some(range) = self.0.next_data(position)? {

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, io::IoSlice, ops::Range, sync::Arc};
 
 const PAGE: usize = 4096;
 
-/// Bytes in pages; a page that was never written is zeros and takes no room. Clones share the pages until one is written.
+/// Bytes in pages; a page that was never written is zeros and takes no room. Clones share the pages until one is
+/// written.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pages {
     len: u64,

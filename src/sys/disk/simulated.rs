@@ -2,15 +2,15 @@
 //!
 //! What it simulates, and what software on top of it must survive:
 //!
-//! - **A crash at any point.** Every operation is recorded, so one run of a workload gives the image of the disk after a crash
-//!   behind each of its operations. Of what was not synced by then, each write is there, is not there, or is there in
-//!   part, sector by sector (512 bytes), independently of the others and of their order; so is each change of a length, and each
-//!   entry of a directory (created, renamed, removed).
-//! - **A sync that fails.** What had been written before it is never made durable by a later sync, as with kernels that mark the
-//!   pages clean; it may be there after a crash, or not. Until then it is read as if it were. The writer must not go on as if a
-//!   second sync had cured it, and who opens the file again must not trust what it reads.
-//! - **A write that fails, or writes less than it was asked to**: part of it may be there. **No space**: for room that is set
-//!   aside, or for a write. **A read that fails**.
+//! - **A crash at any point.** Every operation is recorded, so one run of a workload gives the image of the disk after
+//!   a crash behind each of its operations. Of what was not synced by then, each write is there, is not there, or is
+//!   there in part, sector by sector (512 bytes), independently of the others and of their order; so is each change of
+//!   a length, and each entry of a directory (created, renamed, removed).
+//! - **A sync that fails.** What had been written before it is never made durable by a later sync, as with kernels that
+//!   mark the pages clean; it may be there after a crash, or not. Until then it is read as if it were. The writer must
+//!   not go on as if a second sync had cured it, and who opens the file again must not trust what it reads.
+//! - **A write that fails, or writes less than it was asked to**: part of it may be there. **No space**: for room that
+//!   is set aside, or for a write. **A read that fails**.
 //!
 //! Everything follows from the operations and a seed, so a failure is found again with the same seed.
 

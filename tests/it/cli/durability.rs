@@ -71,7 +71,8 @@ fn a_tail_goes_on_after_the_server_was_killed() {
     drop(server);
 }
 
-/// A publisher whose stream breaks tells what is unknown, sends what it had not sent yet on a new stream, and repeats nothing.
+/// A publisher whose stream breaks tells what is unknown, sends what it had not sent yet on a new stream, and repeats
+/// nothing.
 #[test]
 fn a_publisher_goes_on_after_the_server_was_stopped() {
     let machine = Machine::new();
