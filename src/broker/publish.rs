@@ -188,9 +188,12 @@ impl PublishSession {
         Ok(Slot(self.current))
     }
 
-    /// Whether an event of this size may be stored.
-    pub fn check_size(event_bytes: usize) -> Result<(), Refusal> {
-        if event_bytes > limits::EVENT_BYTES_MAX { Err(NackCode::MaxEventSizeExceeded.into()) } else { Ok(()) }
+    /// Whether an event of this size may be stored, and a record of that size: the rest of its wrapper, such as its key,
+    /// is bounded too.
+    pub fn check_size(event_bytes: usize, record_bytes: usize) -> Result<(), Refusal> {
+        let fits = event_bytes <= limits::EVENT_BYTES_MAX
+            && record_bytes - event_bytes.min(record_bytes) <= limits::WRAPPER_BYTES_MAX;
+        if fits { Ok(()) } else { Err(NackCode::MaxEventSizeExceeded.into()) }
     }
 
     /// Gathers one event. `write` appends its record, behind its length, and gives the record's bytes.

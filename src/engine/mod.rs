@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// How many bytes of decoded blocks are kept for readers near the heads of their topics.
-const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+const CACHE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// All topics' streams. Cheap to clone.
 #[derive(Debug, Clone)]

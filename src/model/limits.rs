@@ -8,7 +8,7 @@ pub const WRAPPER_BYTES_MAX: usize = 64 * 1024;
 
 /// The largest gRPC message that is read from a stream before the stream is refused, in bytes. It leaves room for an
 /// event that is too large to store to be nacked while its stream lives.
-pub const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const MESSAGE_BYTES_MAX: usize = 6 * 1024 * 1024;
 
 /// The largest message that a published SDK reads unless it is told otherwise, in bytes.
 pub const SDK_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -41,7 +41,7 @@ pub const BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How many bytes of events may be accepted and not yet committed, over all publishers.
-pub const INFLIGHT_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const INFLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 const _: () = assert!(EVENT_BYTES_MAX + WRAPPER_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX + BLOCK_BYTES_TARGET < BLOCK_BYTES_MAX);

@@ -173,7 +173,7 @@ async fn gather(session: &mut PublishSession, event: &IncomingEvent<'_>, receive
         Ok(slot) => slot,
         Err(refusal) => return Fate::Refused(refusal),
     };
-    if let Err(refusal) = PublishSession::check_size(event.event().len()) {
+    if let Err(refusal) = PublishSession::check_size(event.event().len(), event.record_bytes()) {
         return Fate::Refused(refusal);
     }
     let facts = match api::inspect_event(event.event()) {
