@@ -17,5 +17,6 @@ mod layers;
 mod proto;
 mod python;
 mod sdks;
+mod slow_subscriber;
 mod source;
 mod style;

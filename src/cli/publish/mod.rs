@@ -50,19 +50,23 @@ const TICK: Duration = Duration::from_millis(200);
 
 Examples:
   $ ensign publish hello -m 'world'
-  $ ensign publish flights flights.jsonl --type flight@1.0.0 --meta source=bts
+  $ ensign publish flights -f flights.jsonl --type flight@1.0.0 --meta source=bts
   $ tail -F access.log | ensign publish access")]
 pub(super) struct Args {
     /// The topic, by name or id
     #[arg(value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
     topic: String,
 
-    /// The files to read; without any, or as -, standard input
+    /// More files to read, after those of --file
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
+    /// A file to read, - for standard input, which is the default; can be repeated
+    #[arg(short, long = "file", value_name = "FILE", allow_hyphen_values = true)]
+    first_files: Vec<PathBuf>,
+
     /// Publish this text; can be repeated
-    #[arg(short, long, value_name = "DATA", conflicts_with = "files", allow_hyphen_values = true)]
+    #[arg(short, long, value_name = "DATA", conflicts_with_all = ["files", "first_files"], allow_hyphen_values = true)]
     message: Vec<String>,
 
     /// What the input looks like
@@ -149,7 +153,8 @@ impl Args {
     }
 
     async fn publish(self, context: &mut Context) -> Result<()> {
-        let inputs = Input::list(&self.files, &self.message)?;
+        let files = [&self.first_files[..], &self.files].concat();
+        let inputs = Input::list(&files, &self.message)?;
         let client = context.connect().await?;
         let (publisher, topic) = self.open(context, &client).await?;
         let mut report = Report::new(&self.topic, &inputs, context.clock.clone());

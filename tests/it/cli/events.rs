@@ -315,7 +315,7 @@ fn an_interrupted_tail_says_nothing() {
 fn a_reader_that_goes_away_is_no_failure() {
     let machine = Machine::new();
     let _server = machine.dev_server();
-    machine.ensign("publish flights").file(&repository("tests/data/flights.jsonl")).check();
+    machine.ensign("publish flights -f").file(&repository("tests/data/flights.jsonl")).check();
     let mut child = std::process::Command::new("sh")
         .arg("-c")
         .arg(format!("{} tail flights --from start; echo $? > code", env!("CARGO_BIN_EXE_ensign")))
