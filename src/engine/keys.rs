@@ -71,6 +71,15 @@ impl RootKey {
     }
 }
 
+/// Whether something was stored under a root key already.
+///
+/// # Errors
+///
+/// When the records can't be read.
+pub async fn has_root_key(records: &Records) -> Result<bool, OpenError> {
+    Ok(records.get(probe_key()).await?.is_some())
+}
+
 /// The keys of all projects.
 #[derive(Debug, Clone)]
 pub(super) struct KeyRing {

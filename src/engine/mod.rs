@@ -29,7 +29,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use error::{CommitError, FetchError, OpenError};
-pub use keys::{KEY_BYTES, RootKey};
+pub use keys::{KEY_BYTES, RootKey, has_root_key};
 pub use reader::{EventRef, Reader, Slice};
 pub use run::{Run, TypeCount};
 pub use stream::Topic;

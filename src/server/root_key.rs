@@ -25,6 +25,8 @@ pub enum RootKeyError {
         "the root key file {FILE} has {bytes} bytes instead of {KEY_BYTES}; restore it, as nothing stored can be read without it"
     )]
     WrongLength { bytes: u64 },
+    #[error("the root key file {FILE} is missing; restore it, as nothing stored can be read without it")]
+    Missing,
     #[error("could not {action} the root key file {FILE}")]
     Io {
         action: &'static str,
@@ -53,11 +55,8 @@ pub fn load_root_key(disk: &Disk) -> Result<Option<RootKey>, RootKeyError> {
     RootKey::new(&Secret::new(key)).ok_or(RootKeyError::WrongLength { bytes }).map(Some)
 }
 
-/// Reads the key of a data directory; makes it when there is none.
-pub(super) fn load_or_create(disk: &Disk, entropy: &Entropy) -> Result<RootKey, RootKeyError> {
-    if let Some(key) = load_root_key(disk)? {
-        return Ok(key);
-    }
+/// Makes the key of a data directory that has none.
+pub(super) fn create(disk: &Disk, entropy: &Entropy) -> Result<RootKey, RootKeyError> {
     let secret = Secret::new(entropy.bytes::<KEY_BYTES>());
     write(disk, &secret).map_err(|source| RootKeyError::Io { action: "write", source })?;
     RootKey::new(&secret).ok_or(RootKeyError::WrongLength { bytes: 0 })
@@ -81,18 +80,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_is_made_once_and_a_damaged_one_is_never_replaced() {
+    fn a_key_is_made_whole_and_one_of_another_length_is_refused() {
         let disk = Disk::memory();
-        load_or_create(&disk, &Entropy::seeded(1)).unwrap();
+        assert!(load_root_key(&disk).unwrap().is_none());
+        create(&disk, &Entropy::seeded(1)).unwrap();
         let file = disk.open(FILE).unwrap();
-        let mut before = vec![0; KEY_BYTES];
-        file.read_exact_at(&mut before, 0).unwrap();
-        load_or_create(&disk, &Entropy::seeded(2)).unwrap();
-        let mut after = vec![0; KEY_BYTES];
-        disk.open(FILE).unwrap().read_exact_at(&mut after, 0).unwrap();
-        assert_eq!(before, after);
+        assert_eq!(file.len().unwrap(), KEY_BYTES as u64);
+        assert!(load_root_key(&disk).unwrap().is_some());
+        assert_eq!(disk.list("").unwrap(), [FILE]);
 
         file.set_len(7).unwrap();
-        assert!(matches!(load_or_create(&disk, &Entropy::seeded(3)), Err(RootKeyError::WrongLength { bytes: 7 })));
+        assert!(matches!(load_root_key(&disk), Err(RootKeyError::WrongLength { bytes: 7 })));
     }
 }

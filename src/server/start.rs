@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Lags, OpenBrokerError},
-    engine::{Engine, OpenError},
+    engine::{self, Engine, OpenError, RootKey},
     identity::{Identity, IdentityError, IdentityOptions},
     store::{
         Store,
@@ -33,12 +33,14 @@ const DRAIN: Duration = Duration::from_secs(5);
 const AUDIENCE: &str = "ensign";
 
 /// Where events and records are kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Storage {
     /// In a directory, which is made when it is not there.
     Directory(PathBuf),
     /// In memory: nothing survives.
     Memory,
+    /// On a disk of the caller's, which may be one that fails.
+    Disk(Disk, LocalOptions),
 }
 
 /// What a server is started with.
@@ -103,15 +105,18 @@ impl Server {
         let listen_failed = |source| StartError::Listen { addr: options.addr, source };
         let listener = listen::bind(options.addr).await.map_err(listen_failed)?;
         let addr = listener.local_addr().map_err(listen_failed)?;
-        let disk = match &options.storage {
+        let (disk, local_options) = match &options.storage {
             Storage::Directory(path) => {
-                Disk::real(path).map_err(|source| StartError::DataDirectory { path: path.clone(), source })?
+                let disk = Disk::real(path);
+                let disk = disk.map_err(|source| StartError::DataDirectory { path: path.clone(), source })?;
+                (disk, LocalOptions::default())
             }
-            Storage::Memory => Disk::memory(),
+            Storage::Memory => (Disk::memory(), LocalOptions::default()),
+            Storage::Disk(disk, options) => (disk.clone(), *options),
         };
-        let (store, local, recovered) = LocalStore::open(&disk, &clock, &entropy, LocalOptions::default())?;
+        let (store, local, recovered) = LocalStore::open(&disk, &clock, &entropy, local_options)?;
         log_recovery(&recovered);
-        let root_key = root_key::load_or_create(&disk, &entropy)?;
+        let root_key = root_key(&disk, &store, &entropy).await?;
         let issuer = options.issuer.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
         let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
 
@@ -183,6 +188,15 @@ impl Server {
     }
 }
 
+/// The key of the data directory; made when there is none and nothing was stored under one.
+async fn root_key(disk: &Disk, store: &Store, entropy: &Entropy) -> Result<RootKey, StartError> {
+    match root_key::load_root_key(disk)? {
+        Some(key) => Ok(key),
+        None if engine::has_root_key(&store.records).await? => Err(RootKeyError::Missing.into()),
+        None => Ok(root_key::create(disk, entropy)?),
+    }
+}
+
 /// Says what a reopening had to put right.
 fn log_recovery(recovered: &RecoveryReport) {
     if let Some(cut) = &recovered.cut {
@@ -198,7 +212,7 @@ fn log_recovery(recovered: &RecoveryReport) {
 
 async fn open_node(
     store: Store,
-    root_key: crate::engine::RootKey,
+    root_key: RootKey,
     issuer: String,
     server_id: String,
     clock: Clock,
