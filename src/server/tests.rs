@@ -17,7 +17,8 @@ use crate::{
         publisher_request::Embed as Sent, subscribe_reply::Embed as Got, subscribe_request::Embed as Asked, topic_mod,
     },
     model::limits,
-    sys::{Clock, Entropy},
+    store::local::LocalOptions,
+    sys::{Clock, Disk, Entropy},
 };
 
 /// A stream of what is sent into a channel; the sender's end is the client's half-close.
@@ -163,6 +164,26 @@ fn event(text: &str) -> Vec<u8> {
 
 fn text(wrapper: &EventWrapper) -> String {
     String::from_utf8(Event::decode(wrapper.event.clone()).unwrap().data.to_vec()).unwrap()
+}
+
+/// A server once made a new key where the old one was missing, and then said that the key does not fit: whoever put the old
+/// one back had to know that the new one may be overwritten.
+#[tokio::test]
+async fn a_missing_root_key_is_named_and_never_replaced() {
+    let disk = Disk::memory();
+    let options = ServerOptions {
+        addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+        storage: Storage::Disk(disk.clone(), LocalOptions::default()),
+        issuer: None,
+        server_id: String::new(),
+    };
+    let server = Server::start(options.clone(), Clock::real(), Entropy::real()).await.unwrap();
+    server.stop().await.unwrap();
+    disk.rename("root.key", "elsewhere").unwrap();
+    let refused = Server::start(options.clone(), Clock::real(), Entropy::real()).await;
+    assert!(matches!(refused, Err(StartError::RootKey(RootKeyError::Missing))), "{refused:?}");
+    disk.rename("elsewhere", "root.key").unwrap();
+    Server::start(options, Clock::real(), Entropy::real()).await.unwrap().stop().await.unwrap();
 }
 
 #[tokio::test]
