@@ -4,6 +4,8 @@
 //! Invariants: a nonce is random and used once; a head that was changed, and a payload that was moved to another
 //! place, do not decrypt. A payload that does not become smaller is stored as it is, and the head says so.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use aes_gcm::{Aes256Gcm, Tag, aead::AeadInOut};
 use bytes::Bytes;
 
@@ -22,9 +24,32 @@ const ZSTD_LEVEL: i32 = 1;
 
 const TAG_BYTES: usize = 16;
 
-/// Compresses and encrypts. It keeps zstd's working memory from block to block.
-pub(super) struct Sealer {
+/// Up to this size the memory for compressing is kept from block to block.
+const SCRATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// The sealers that nobody is using. There are as many as blocks were ever sealed at the same time, which is the number of
+/// threads and not of topics: each has more than a megabyte of working memory.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sealers(Arc<Mutex<Vec<Sealer>>>);
+
+impl Sealers {
+    /// Makes a block of a payload. The head's `codec` and `raw_bytes` are filled in here.
+    pub(super) fn seal(&self, cipher: &Aes256Gcm, head: BlockHead, payload: &[u8]) -> Block {
+        let mut sealer = self.idle().pop().unwrap_or_else(Sealer::new);
+        let block = sealer.seal(cipher, head, payload);
+        self.idle().push(sealer);
+        block
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Sealer>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Compresses and encrypts. It keeps its working memory from block to block.
+struct Sealer {
     compressor: zstd::bulk::Compressor<'static>,
+    scratch: Vec<u8>,
 }
 
 impl std::fmt::Debug for Sealer {
@@ -34,29 +59,34 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    pub(super) fn new() -> Sealer {
+    fn new() -> Sealer {
         let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)
             .expect("zstd's context is made of memory alone, and its level exists");
-        Sealer { compressor }
+        Sealer { compressor, scratch: Vec::new() }
     }
 
-    /// Makes a block of a payload. The head's `codec` and `raw_bytes` are filled in here.
-    pub(super) fn seal(&mut self, cipher: &Aes256Gcm, mut head: BlockHead, payload: &[u8]) -> Block {
+    fn seal(&mut self, cipher: &Aes256Gcm, mut head: BlockHead, payload: &[u8]) -> Block {
         head.raw_bytes = u32::try_from(payload.len()).expect("a payload is bounded by the limit of a block");
-        let mut stored = Vec::with_capacity(zstd::zstd_safe::compress_bound(payload.len()) + TAG_BYTES);
-        match self.compressor.compress_to_buffer(payload, &mut stored) {
-            Ok(bytes) if bytes < payload.len() => head.codec = CODEC_ZSTD,
-            _ => {
-                stored.clear();
-                stored.extend_from_slice(payload);
-                head.codec = CODEC_NONE;
+        self.scratch.clear();
+        self.scratch.reserve(zstd::zstd_safe::compress_bound(payload.len()));
+        let compressed = match self.compressor.compress_to_buffer(payload, &mut self.scratch) {
+            Ok(bytes) if bytes < payload.len() => {
+                head.codec = CODEC_ZSTD;
+                &self.scratch[..]
             }
-        }
+            _ => {
+                head.codec = CODEC_NONE;
+                payload
+            }
+        };
+        let mut stored = Vec::with_capacity(compressed.len() + TAG_BYTES);
+        stored.extend_from_slice(compressed);
+        self.scratch.clear();
+        self.scratch.shrink_to(SCRATCH_BYTES_MAX);
         let tag = cipher
             .encrypt_inout_detached(&head.nonce.into(), &head.to_bytes(), stored.as_mut_slice().into())
             .expect("a block is far smaller than what the cipher can take");
         stored.extend_from_slice(&tag);
-        stored.shrink_to_fit();
         Block { head, payload: stored.into() }
     }
 }

@@ -67,6 +67,7 @@ impl Topic {
             blocks: parts.store.blocks.clone(),
             cache: parts.cache.clone(),
             sequence: parts.sequence.clone(),
+            sealers: parts.sealers.clone(),
             clock: parts.clock.clone(),
             entropy: parts.entropy.clone(),
             key_version,

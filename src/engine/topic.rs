@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     cache::Cache,
-    codec::Sealer,
+    codec::Sealers,
     error::CommitError,
     run::{DecodedBlock, Run, TypeCount, put_run, start_payload},
     sequence::Sequence,
@@ -42,6 +42,9 @@ const BLOCKS_UNDER_WAY_MAX: usize = 16;
 /// How many blocks may be under way for a block that is not full to be sealed as well. With one being synced and the
 /// next waiting behind it, the disk never idles; sealing more of them would only make them smaller.
 const SMALL_BLOCKS_UNDER_WAY_MAX: usize = 2;
+
+/// About how much the head of a run takes in a payload, in bytes.
+const RUN_HEAD_BYTES: usize = 256;
 
 /// The epoch of a node that was never moved.
 pub(super) const EPOCH: u64 = 1;
@@ -95,6 +98,7 @@ pub(super) struct Workings {
     pub(super) blocks: Blocks,
     pub(super) cache: Cache,
     pub(super) sequence: Sequence,
+    pub(super) sealers: Sealers,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) key_version: u32,
@@ -128,7 +132,6 @@ struct Sealed {
 pub(super) struct Actor {
     shared: Arc<Shared>,
     workings: Workings,
-    sealer: Sealer,
     head: watch::Sender<Head>,
     pending: VecDeque<PendingRun>,
     pending_bytes: usize,
@@ -143,7 +146,6 @@ impl Actor {
         Actor {
             shared,
             workings,
-            sealer: Sealer::new(),
             head,
             pending: VecDeque::new(),
             pending_bytes: 0,
@@ -251,7 +253,6 @@ impl Actor {
         let mut runs = Vec::new();
         let mut replies = Vec::new();
         let (mut bytes, base) = (0, self.workings.next);
-        let mut payload = start_payload(self.pending_bytes.min(2 * BLOCK_BYTES_TARGET));
         let mut taken = Vec::new();
         while let Some(run) = self.pending.front() {
             let run_bytes: usize = run.records.iter().map(Vec::len).sum();
@@ -262,6 +263,8 @@ impl Actor {
             taken.extend(self.pending.pop_front());
         }
         self.pending_bytes -= bytes;
+        // What the heads of the runs take is small, and guessed.
+        let mut payload = start_payload(bytes + taken.len() * RUN_HEAD_BYTES);
         for pending in taken {
             let first_rlid = self.workings.sequence.take(u64::from(pending.count), self.workings.last);
             let run = Run {
@@ -289,7 +292,7 @@ impl Actor {
         (block, Sealed { runs: Arc::new(runs), replies })
     }
 
-    fn encrypt(&mut self, base: Offset, now: Time, runs: &[(Run, std::ops::Range<usize>)], payload: &[u8]) -> Block {
+    fn encrypt(&self, base: Offset, now: Time, runs: &[(Run, std::ops::Range<usize>)], payload: &[u8]) -> Block {
         let first = &runs.first().expect("a block has at least one run").0;
         let last = &runs.last().expect("a block has at least one run").0;
         let count = u32::try_from(self.workings.next.distance_from(base)).expect("a block's bytes bound its events");
@@ -306,7 +309,7 @@ impl Actor {
             raw_bytes: 0,
             nonce: self.workings.entropy.bytes(),
         };
-        self.sealer.seal(&self.workings.cipher, head, payload)
+        self.workings.sealers.seal(&self.workings.cipher, head, payload)
     }
 
     /// Makes a block that is durable visible and answers for it, or takes back one that was refused.
