@@ -1,6 +1,7 @@
 //! A machine of its own for a test: a home directory, and the binary in it.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fs,
     io::{Read, Write},
@@ -188,7 +189,7 @@ impl Run<'_> {
             .unwrap();
         let stdout = Collector::start(child.stdout.take().unwrap());
         let stderr = Collector::start(child.stderr.take().unwrap());
-        Process { child, stdout, stderr }
+        Process { child, stdout, stderr, is_signalled: Cell::new(false) }
     }
 
     /// Runs it to its end and compares.
@@ -253,10 +254,13 @@ pub(super) struct Process {
     pub(super) child: Child,
     stdout: Collector,
     stderr: Collector,
+    /// It was sent a signal, which is what ends it.
+    is_signalled: Cell<bool>,
 }
 
 impl Process {
     pub(super) fn signal(&self, signal: Signal) {
+        self.is_signalled.set(true);
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).unwrap();
     }
@@ -267,10 +271,12 @@ impl Process {
         stdin.flush().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for its end. Its input is closed, unless a signal is to end it: the two would race.
     #[track_caller]
     pub(super) fn finish(&mut self) -> Done {
-        drop(self.child.stdin.take());
+        if !self.is_signalled.get() {
+            drop(self.child.stdin.take());
+        }
         let status: ExitStatus = wait_for("the end of the process", || self.child.try_wait().unwrap());
         Done {
             code: status.code(),
