@@ -13,8 +13,9 @@ use super::{
     Engine, codec,
     error::{FetchError, OpenError},
     keys::KEY_BYTES,
+    payload::parse_payload,
     reader::Reader,
-    run::{self, DecodedBlock},
+    run::DecodedBlock,
     tally::{RunningTally, Tally},
     topic::{Actor, Batch, CommitReply, Head, Message, QUEUE_BATCHES, Shared, Workings},
 };
@@ -241,7 +242,7 @@ impl Topic {
             version: head.key_version,
         })?;
         let payload = codec::open(&cipher, block)?;
-        run::parse_payload(payload, head.base, head.count).map_err(|what| FetchError::Damaged {
+        parse_payload(&payload, head.base, head.count).map_err(|what| FetchError::Damaged {
             topic: head.topic,
             first: head.base,
             last,

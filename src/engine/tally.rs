@@ -122,7 +122,7 @@ mod tests {
     use crate::engine::run::TypeCount;
 
     fn run(base: u64, count: u32, schema: &'static [u8]) -> Run {
-        let types = vec![TypeCount {
+        let types = smallvec::smallvec![TypeCount {
             schema: Bytes::from_static(schema),
             mimetype: 50,
             events: u64::from(count),

@@ -23,7 +23,8 @@ use super::{
     cache::Cache,
     codec::Sealers,
     error::CommitError,
-    run::{DecodedBlock, Run, TypeCount, put_run, start_payload},
+    payload::encode_payload,
+    run::{DecodedBlock, Run, TypeCount, TypeCounts},
     sequence::Sequence,
     tally::RunningTally,
 };
@@ -42,9 +43,6 @@ const BLOCKS_UNDER_WAY_MAX: usize = 16;
 /// How many blocks may be under way for a block that is not full to be sealed as well. With one being synced and the
 /// next waiting behind it, the disk never idles; sealing more of them would only make them smaller.
 const SMALL_BLOCKS_UNDER_WAY_MAX: usize = 2;
-
-/// About how much the head of a run takes in a payload, in bytes.
-const RUN_HEAD_BYTES: usize = 256;
 
 /// The epoch of a node that was never moved.
 pub(super) const EPOCH: u64 = 1;
@@ -112,8 +110,15 @@ struct PendingRun {
     publisher: Bytes,
     count: u32,
     records: Vec<Vec<u8>>,
-    types: Vec<TypeCount>,
+    types: TypeCounts,
     replies: Vec<Waiting>,
+}
+
+impl PendingRun {
+    /// How many bytes of records it has.
+    fn bytes(&self) -> usize {
+        self.records.iter().map(Vec::len).sum()
+    }
 }
 
 /// A batch that is not answered yet. The permit gives its bytes back when it is dropped.
@@ -203,15 +208,14 @@ impl Actor {
         debug_assert!(batch.count > 0, "an empty batch has no place in the order");
         self.pending_bytes += batch.records.len();
         let continues = self.pending.back().is_some_and(|run| {
-            run.publisher == batch.publisher
-                && run.records.iter().map(Vec::len).sum::<usize>() + batch.records.len() <= BLOCK_BYTES_TARGET
+            run.publisher == batch.publisher && run.bytes() + batch.records.len() <= BLOCK_BYTES_TARGET
         });
         if !continues {
             self.pending.push_back(PendingRun {
                 publisher: batch.publisher,
                 count: 0,
                 records: Vec::new(),
-                types: Vec::new(),
+                types: TypeCounts::new(),
                 replies: Vec::new(),
             });
         }
@@ -249,27 +253,18 @@ impl Actor {
 
     /// Makes a block of the runs at the front of what is pending, as many as fit.
     fn seal(&mut self) -> (Block, Sealed) {
-        let now = self.workings.clock.now();
-        let mut runs = Vec::new();
-        let mut replies = Vec::new();
+        let now = self.workings.clock.now().whole_micros();
         let (mut bytes, base) = (0, self.workings.next);
-        let mut taken = Vec::new();
-        while let Some(run) = self.pending.front() {
-            let run_bytes: usize = run.records.iter().map(Vec::len).sum();
-            if bytes > 0 && bytes + run_bytes > BLOCK_BYTES_TARGET {
-                break;
-            }
-            bytes += run_bytes;
-            taken.extend(self.pending.pop_front());
-        }
-        self.pending_bytes -= bytes;
-        // What the heads of the runs take is small, and guessed.
-        let mut payload = start_payload(bytes + taken.len() * RUN_HEAD_BYTES);
-        for pending in taken {
-            let first_rlid = self.workings.sequence.take(u64::from(pending.count), self.workings.last);
+        let (mut runs, mut records, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        while let Some(pending) =
+            self.pending.pop_front_if(|run| bytes == 0 || bytes + run.bytes() <= BLOCK_BYTES_TARGET)
+        {
+            bytes += pending.bytes();
+            let count = pending.count;
+            let first_rlid = self.workings.sequence.take(u64::from(count), self.workings.last);
             let run = Run {
                 base: self.workings.next,
-                count: pending.count,
+                count,
                 first_rlid,
                 committed: now,
                 epoch: EPOCH,
@@ -277,24 +272,30 @@ impl Actor {
                 types: pending.types,
                 records: Bytes::new(),
             };
-            put_run(&mut payload, &run, &pending.records);
-            let records_bytes: usize = pending.records.iter().map(Vec::len).sum();
-            let records_end = payload.len();
             replies.extend(pending.replies.into_iter().map(|waiting| (waiting, runs.len())));
             self.workings.next = run.end();
             self.workings.last = Some(run.last_rlid());
-            runs.push((run, records_end - records_bytes..records_end));
+            runs.push(run);
+            records.push(pending.records);
         }
-        let payload = Bytes::from(payload);
+        self.pending_bytes -= bytes;
+        let slices: Vec<Vec<&[u8]>> =
+            records.iter().map(|buffers| buffers.iter().map(Vec::as_slice).collect()).collect();
+        let payload = Bytes::from(encode_payload(&runs, &slices));
         let block = self.encrypt(base, now, &runs, &payload);
-        let runs = runs.into_iter().map(|(run, range)| Run { records: payload.slice(range), ..run }).collect();
-        let runs = DecodedBlock { base, end: self.workings.next, runs, bytes: payload.len() };
-        (block, Sealed { runs: Arc::new(runs), replies })
+        // The records stand at the payload's end, in the order of the runs.
+        let mut start = payload.len() - bytes;
+        for (run, records) in runs.iter_mut().zip(records) {
+            let end = start + records.iter().map(Vec::len).sum::<usize>();
+            run.records = payload.slice(start..end);
+            start = end;
+        }
+        (block, Sealed { runs: Arc::new(DecodedBlock::new(base, runs, payload.len())), replies })
     }
 
-    fn encrypt(&self, base: Offset, now: Time, runs: &[(Run, std::ops::Range<usize>)], payload: &[u8]) -> Block {
-        let first = &runs.first().expect("a block has at least one run").0;
-        let last = &runs.last().expect("a block has at least one run").0;
+    fn encrypt(&self, base: Offset, now: Time, runs: &[Run], payload: &[u8]) -> Block {
+        let first = runs.first().expect("a block has at least one run");
+        let last = runs.last().expect("a block has at least one run");
         let count = u32::try_from(self.workings.next.distance_from(base)).expect("a block's bytes bound its events");
         let head = BlockHead {
             topic: self.shared.topic,

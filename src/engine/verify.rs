@@ -8,7 +8,7 @@ use super::{
     codec,
     error::{FetchError, OpenError},
     keys::{KEY_BYTES, KeyRing, RootKey},
-    run,
+    payload::parse_payload,
 };
 use crate::{
     model::{ProjectId, TopicId},
@@ -81,7 +81,7 @@ impl BlockVerifier {
             FetchError::Damaged { what, .. } => what.to_owned(),
             other => other.to_string(),
         })?;
-        let decoded = run::parse_payload(payload, head.base, head.count)?;
+        let decoded = parse_payload(&payload, head.base, head.count)?;
         let (first, last) = (decoded.runs.first(), decoded.runs.last());
         let fits = first.is_some_and(|run| run.first_rlid == head.first_rlid && run.committed == head.first_committed)
             && last.is_some_and(|run| run.last_rlid() == head.last_rlid && run.committed == head.last_committed);

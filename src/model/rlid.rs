@@ -64,6 +64,11 @@ impl Rlid {
         u64::try_from(self.number() >> 32).expect("48 bits fit")
     }
 
+    /// The number within the millisecond.
+    pub fn sequence(self) -> u32 {
+        u32::from_be_bytes(*self.0.last_chunk().expect("ten bytes end in four"))
+    }
+
     fn number(self) -> u128 {
         let mut bytes = [0; 16];
         bytes[6..].copy_from_slice(&self.0);

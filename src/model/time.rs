@@ -50,6 +50,25 @@ impl Time {
         u64::try_from(self.0 / 1_000_000).unwrap_or(0)
     }
 
+    /// Microseconds since 1970, rounded down.
+    pub const fn micros(self) -> i64 {
+        self.0.div_euclid(1_000)
+    }
+
+    /// From microseconds since 1970; `None` outside of the covered years.
+    pub const fn from_micros(micros: i64) -> Option<Time> {
+        match micros.checked_mul(1_000) {
+            Some(nanos) => Some(Time(nanos)),
+            None => None,
+        }
+    }
+
+    /// The last whole microsecond, which is as exactly as commit times are kept.
+    #[must_use]
+    pub const fn whole_micros(self) -> Time {
+        Time(self.0.saturating_sub(self.0.rem_euclid(1_000)))
+    }
+
     #[must_use]
     pub const fn plus_nanos(self, nanos: i64) -> Time {
         Time(self.0.saturating_add(nanos))

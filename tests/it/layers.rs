@@ -81,6 +81,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde_json", &["*"]),
     ("serde_yaml", &["credentials", "cli"]),
     ("sha2", &["engine", "broker", "identity", "credentials"]),
+    ("smallvec", &["engine"]),
     ("sqlparser", &["ensql"]),
     ("std::fs", &["sys"]),
     ("std::net", &["client", "server", "cli"]),
