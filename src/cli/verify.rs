@@ -145,6 +145,10 @@ impl Report {
             let text = format!("{bytes} bytes of {file} from byte {position} on, which the next start cuts off");
             fields.push(("torn tail", text));
         }
+        if !found.leftovers.is_empty() {
+            let text = format!("{}, which the next start removes", found.leftovers.join(", "));
+            fields.push(("left over", text));
+        }
         if !found.unknown.is_empty() {
             fields.push(("unknown", format!("nothing refers to {}", found.unknown.join(", "))));
         }
@@ -187,6 +191,7 @@ impl Report {
             "torn_tail": found.torn.as_ref().map(|torn| json!({
                 "file": torn.file, "position": torn.position, "bytes": torn.bytes,
             })),
+            "leftover_segments": found.leftovers,
             "unknown_segments": found.unknown,
             "damage": found.damage.iter().map(damage_value).collect::<Vec<_>>(),
         })

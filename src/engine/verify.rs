@@ -83,8 +83,10 @@ impl BlockVerifier {
         })?;
         let decoded = parse_payload(&payload, head.base, head.count)?;
         let (first, last) = (decoded.runs.first(), decoded.runs.last());
+        let latest = decoded.runs.iter().map(|run| run.committed).max();
         let fits = first.is_some_and(|run| run.first_rlid == head.first_rlid && run.committed == head.first_committed)
-            && last.is_some_and(|run| run.last_rlid() == head.last_rlid && run.committed == head.last_committed);
+            && last.is_some_and(|run| run.last_rlid() == head.last_rlid)
+            && latest == Some(head.last_committed);
         if !fits {
             return Err("its runs are not those that its head describes".to_owned());
         }

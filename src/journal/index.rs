@@ -9,7 +9,7 @@ use crate::model::{BlockHead, Offset, Rlid, Time, TopicId, Ulid};
 const MAGIC: [u8; 8] = *b"EnsgnIdx";
 const HEAD_BYTES: usize = 16;
 const TOPIC_BYTES: usize = 24;
-const ENTRY_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 68;
 
 /// Where a frame stands, and what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct FrameEntry {
     pub base: Offset,
     pub count: u32,
     pub stored_bytes: u32,
+    /// The length of the payload once it is decrypted and decompressed.
+    pub raw_bytes: u32,
     pub first_rlid: Rlid,
     pub last_rlid: Rlid,
     pub first_committed: Time,
@@ -33,6 +35,7 @@ impl FrameEntry {
             base: head.base,
             count: head.count,
             stored_bytes,
+            raw_bytes: head.raw_bytes,
             first_rlid: head.first_rlid,
             last_rlid: head.last_rlid,
             first_committed: head.first_committed,
@@ -128,6 +131,7 @@ impl SegmentIndex {
             bytes.put_i64_le(entry.last_committed.nanos());
             bytes.put_u32_le(entry.count);
             bytes.put_u32_le(entry.stored_bytes);
+            bytes.put_u32_le(entry.raw_bytes);
             bytes.put_u32_le(entry.key_version);
             bytes.put_slice(entry.first_rlid.as_bytes());
             bytes.put_slice(entry.last_rlid.as_bytes());
@@ -167,13 +171,15 @@ impl SegmentIndex {
 fn decode_entry(rest: &mut &[u8]) -> FrameEntry {
     let (base, position) = (Offset::new(rest.get_u64_le()), rest.get_u64_le());
     let (first_committed, last_committed) = (Time::from_nanos(rest.get_i64_le()), Time::from_nanos(rest.get_i64_le()));
-    let (count, stored_bytes, key_version) = (rest.get_u32_le(), rest.get_u32_le(), rest.get_u32_le());
+    let (count, stored_bytes) = (rest.get_u32_le(), rest.get_u32_le());
+    let (raw_bytes, key_version) = (rest.get_u32_le(), rest.get_u32_le());
     let (first_rlid, last_rlid) = (Rlid::from_bytes(take(rest)), Rlid::from_bytes(take(rest)));
     FrameEntry {
         position,
         base,
         count,
         stored_bytes,
+        raw_bytes,
         first_rlid,
         last_rlid,
         first_committed,

@@ -3,10 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
+    compacted,
     error::JournalError,
     index::FrameEntry,
     scan::{self, End, Scan},
-    segment::{DIR, Footer, JournalId, Segment, SegmentHeader, SegmentPlace, segment_number, segment_path},
+    segment::{
+        DIR, Footer, JournalId, Segment, SegmentHeader, SegmentKind, SegmentPlace, is_unfinished, segment_number,
+        segment_path,
+    },
     writer::{Active, JournalOptions, JournalWriter, Sealed, SealedActive, Tail},
 };
 use crate::{model::TopicId, sys::Disk};
@@ -15,12 +19,23 @@ use crate::{model::TopicId, sys::Disk};
 #[derive(Debug, Clone)]
 pub struct KnownJournal {
     pub journal: JournalId,
-    /// The registered sealed segments' numbers.
+    /// The registered sealed segments' numbers, of both kinds.
     pub sealed: BTreeSet<u64>,
+    /// Segments that others have taken the place of, and whose files may still be there.
+    pub replaced: BTreeSet<u64>,
+    /// The number that the next compacted segment gets: there is none yet from here on.
+    pub next_compacted: u64,
     /// The first segment that is not registered.
     pub active: SegmentPlace,
     /// What was durable when the journal was last closed in order.
     pub mark: Option<Tail>,
+}
+
+impl KnownJournal {
+    /// Whether a segment that is not registered is one that a compaction has left.
+    pub fn is_leftover(&self, number: u64) -> bool {
+        self.replaced.contains(&number) || number >= self.next_compacted
+    }
 }
 
 /// An opened journal.
@@ -35,6 +50,8 @@ pub struct RecoveredJournal {
     pub cut: Option<CutTail>,
     /// Segments in the directory that nothing refers to.
     pub unknown: Vec<String>,
+    /// The files that were removed: what was left of a compaction.
+    pub removed: Vec<String>,
 }
 
 /// A segment that nothing but itself knows.
@@ -92,26 +109,36 @@ pub fn find_journal_id(disk: &Disk, numbers: &[u64]) -> Option<JournalId> {
 impl JournalWriter {
     /// Opens a journal.
     pub fn recover(options: JournalOptions, known: &KnownJournal) -> Result<RecoveredJournal, JournalError> {
-        let numbers = list_segments(&options.disk)?;
+        let there: BTreeSet<u64> = list_segments(&options.disk)?.into_iter().collect();
         // A segment is only written to when its name is durable; whether it is cannot be told from the name being there.
         options.disk.sync_dir(DIR).map_err(JournalError::io("sync", DIR))?;
-        let there: BTreeSet<u64> = numbers.iter().copied().collect();
         let needed = known.sealed.iter().chain([&known.active.number]);
         if let Some(missing) = needed.into_iter().find(|number| !there.contains(number)) {
             return Err(JournalError::Missing { file: segment_path(*missing) });
         }
-        let (behind, before): (Vec<u64>, Vec<u64>) = numbers
-            .iter()
+        let (leftover, others): (Vec<u64>, Vec<u64>) = there
+            .into_iter()
             .filter(|number| !known.sealed.contains(number))
-            .partition(|number| **number >= known.active.number);
+            .partition(|number| known.is_leftover(*number));
+        let (behind, unknown): (Vec<u64>, Vec<u64>) = others
+            .into_iter()
+            .partition(|number| SegmentKind::of(*number) == SegmentKind::Written && *number >= known.active.number);
         let mut recovery =
             Recovery { options, known, place: known.active, unregistered: Vec::new(), sealed: Vec::new(), cut: None };
         let mut active = None;
         for (at, number) in behind.iter().enumerate() {
             active = recovery.segment(*number, at + 1 == behind.len())?;
         }
-        recovery.finish(active, before)
+        let removed = remove_leftovers(&recovery.options.disk, &leftover)?;
+        recovery.finish(active, unknown, removed)
     }
+}
+
+/// Removes what a compaction left that did not come to its end: segments that nobody refers to, and such as are not whole.
+fn remove_leftovers(disk: &Disk, numbers: &[u64]) -> Result<Vec<String>, JournalError> {
+    let names = disk.list(DIR).map_err(JournalError::io("list", DIR))?;
+    let unfinished = names.iter().filter(|name| is_unfinished(name)).map(|name| format!("{DIR}/{name}"));
+    compacted::remove(disk, numbers.iter().copied().map(segment_path).chain(unfinished))
 }
 
 /// How far the segments behind the registered ones have been gone through.
@@ -242,7 +269,12 @@ impl Recovery<'_> {
         Ok(Some(active))
     }
 
-    fn finish(mut self, active: Option<Active>, before: Vec<u64>) -> Result<RecoveredJournal, JournalError> {
+    fn finish(
+        mut self,
+        active: Option<Active>,
+        unknown: Vec<u64>,
+        removed: Vec<String>,
+    ) -> Result<RecoveredJournal, JournalError> {
         let next_sequence = active.as_ref().map_or(self.place.first_sequence, |active| active.next_sequence);
         if let Some(mark) = self.known.mark
             && next_sequence < mark.next_sequence
@@ -264,7 +296,8 @@ impl Recovery<'_> {
             unregistered: self.unregistered,
             sealed: self.sealed.into_iter().map(SealedActive::followed).collect(),
             cut: self.cut,
-            unknown: before.into_iter().map(segment_path).collect(),
+            unknown: unknown.into_iter().map(segment_path).collect(),
+            removed,
         })
     }
 }

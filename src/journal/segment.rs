@@ -24,8 +24,39 @@ const READ_BYTES: u64 = 1024 * 1024;
 const HEADER_MAGIC: [u8; 8] = *b"EnsgnSeg";
 const FOOTER_MAGIC: [u8; 8] = *b"EnsgnEnd";
 const VERSION: u16 = 1;
-/// Written in order, with dense sequences.
-const KIND: u8 = 1;
+
+/// The number from which those of compacted segments are counted.
+const COMPACTED: u64 = 1 << 63;
+/// What stands before the number in the name of a compacted segment.
+const COMPACTED_PREFIX: &str = "compact-";
+/// What stands behind the name of a segment that is not whole yet.
+const UNFINISHED_SUFFIX: &str = ".new";
+
+/// How a segment came to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// Written in order, group by group.
+    Written,
+    /// Made whole out of others.
+    Compacted,
+}
+
+impl SegmentKind {
+    /// The kind that a segment's number tells.
+    pub fn of(number: u64) -> SegmentKind {
+        if number < COMPACTED { SegmentKind::Written } else { SegmentKind::Compacted }
+    }
+
+    fn to_byte(self) -> u8 {
+        match self {
+            SegmentKind::Written => 1,
+            SegmentKind::Compacted => 2,
+        }
+    }
+}
+
+/// The number of the first compacted segment of a journal.
+pub const FIRST_COMPACTED: u64 = COMPACTED + 1;
 
 /// Which journal a segment belongs to; random.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,19 +79,43 @@ pub struct SegmentPlace {
 }
 
 impl SegmentPlace {
+    /// The place of a compacted segment, which continues nothing.
+    pub fn of_compacted(number: u64) -> SegmentPlace {
+        SegmentPlace { number, ..SegmentPlace::FIRST }
+    }
+
     /// Where a journal begins.
     pub const FIRST: SegmentPlace = SegmentPlace { number: 1, first_sequence: 1, previous: 0 };
 }
 
 /// A segment's path.
 pub fn segment_path(number: u64) -> String {
-    format!("{DIR}/{number:020}.seg")
+    match SegmentKind::of(number) {
+        SegmentKind::Written => format!("{DIR}/{number:020}.seg"),
+        SegmentKind::Compacted => format!("{DIR}/{COMPACTED_PREFIX}{:020}.seg", number - COMPACTED),
+    }
+}
+
+/// The path of a segment that is not whole yet.
+pub(super) fn unfinished_path(number: u64) -> String {
+    segment_path(number) + UNFINISHED_SUFFIX
 }
 
 /// The number in a segment's file name.
 pub(super) fn segment_number(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(".seg")?;
-    if digits.len() == 20 { digits.parse().ok() } else { None }
+    let stem = name.strip_suffix(".seg")?;
+    let (digits, first) = match stem.strip_prefix(COMPACTED_PREFIX) {
+        Some(digits) => (digits, COMPACTED),
+        None => (stem, 0),
+    };
+    let number: u64 = if digits.len() == 20 { digits.parse().ok()? } else { return None };
+    (number < COMPACTED).then(|| first + number)
+}
+
+/// Whether a file name is that of a segment that was not finished.
+pub(super) fn is_unfinished(name: &str) -> bool {
+    let number = name.strip_suffix(UNFINISHED_SUFFIX).and_then(segment_number);
+    number.is_some_and(|number| SegmentKind::of(number) == SegmentKind::Compacted)
 }
 
 /// What the checksums of frames and footer start from, so that those of another segment are never taken for this one's.
@@ -84,7 +139,7 @@ impl SegmentHeader {
         let mut rest = &mut bytes[..];
         rest.put_slice(&HEADER_MAGIC);
         rest.put_u16_le(VERSION);
-        rest.put_u8(KIND);
+        rest.put_u8(SegmentKind::of(self.place.number).to_byte());
         rest.put_bytes(0, 5);
         rest.put_slice(&self.journal.0);
         rest.put_u64_le(self.place.number);
@@ -113,13 +168,13 @@ impl SegmentHeader {
             return Err(JournalError::Version { file: file.to_owned(), version });
         }
         let kind = rest.get_u8();
-        if kind != KIND {
-            return Err(JournalError::damaged(file, 10, format!("segments of kind {kind} are not known")));
-        }
         rest.advance(5);
         let mut journal = [0; 16];
         rest.copy_to_slice(&mut journal);
         let (number, first_sequence) = (rest.get_u64_le(), rest.get_u64_le());
+        if kind != SegmentKind::of(number).to_byte() {
+            return Err(JournalError::damaged(file, 10, format!("segment {number} cannot be of kind {kind}")));
+        }
         let (capacity, previous) = (rest.get_u64_le(), rest.get_u32_le());
         let place = SegmentPlace { number, first_sequence, previous };
         Ok(Some((SegmentHeader { journal: JournalId(journal), place, capacity }, crc)))
@@ -365,8 +420,24 @@ mod tests {
     fn names() {
         assert_eq!(segment_path(7), "journal/00000000000000000007.seg");
         assert_eq!(segment_number("00000000000000000007.seg"), Some(7));
-        for other in ["7.seg", "00000000000000000007", "0000000000000000000x.seg", "lost+found"] {
+        assert_eq!(segment_path(FIRST_COMPACTED), "journal/compact-00000000000000000001.seg");
+        assert_eq!(segment_number("compact-00000000000000000001.seg"), Some(FIRST_COMPACTED));
+        let others = [
+            "7.seg",
+            "00000000000000000007",
+            "0000000000000000000x.seg",
+            "lost+found",
+            "compact-7.seg",
+            "compact-00000000000000000001.seg.new",
+            "09223372036854775809.seg",
+            "compact-09223372036854775808.seg",
+        ];
+        for other in others {
             assert_eq!(segment_number(other), None, "{other}");
+        }
+        assert!(is_unfinished("compact-00000000000000000001.seg.new"));
+        for other in ["compact-00000000000000000001.seg", "00000000000000000001.seg.new", "compact-1.seg.new", ".new"] {
+            assert!(!is_unfinished(other), "{other}");
         }
     }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    CutTail, Frame, FrameEntry, JournalError, JournalId, JournalOptions, JournalWriter, KnownJournal, RecoveredJournal,
-    Segment, SegmentPlace, Tail, Unregistered, WriteError, find_orphaned_journal, segment_path,
+    CutTail, FIRST_COMPACTED, Frame, FrameEntry, JournalError, JournalId, JournalOptions, JournalWriter, KnownJournal,
+    RecoveredJournal, Segment, SegmentPlace, Tail, Unregistered, WriteError, find_orphaned_journal, segment_path,
 };
 use crate::{
     model::{BlockHead, Offset, Rlid, Time, TopicId, Ulid},
@@ -45,7 +45,14 @@ fn options(disk: &SimulatedDisk) -> JournalOptions {
 }
 
 fn known() -> KnownJournal {
-    KnownJournal { journal: JOURNAL, sealed: BTreeSet::new(), active: SegmentPlace::FIRST, mark: None }
+    KnownJournal {
+        journal: JOURNAL,
+        sealed: BTreeSet::new(),
+        replaced: BTreeSet::new(),
+        next_compacted: FIRST_COMPACTED,
+        active: SegmentPlace::FIRST,
+        mark: None,
+    }
 }
 
 fn create(disk: &SimulatedDisk) -> JournalWriter {

@@ -13,7 +13,7 @@ use super::{
     index::{FrameEntry, SegmentIndex},
     recover::CutTail,
     scan,
-    segment::{Footer, JournalId, Segment, SegmentHeader, SegmentPlace, segment_path},
+    segment::{Footer, JournalId, Segment, SegmentHeader, SegmentKind, SegmentPlace, segment_path},
     writer::Tail,
 };
 use crate::{
@@ -345,7 +345,9 @@ impl<'a> Walk<'a> {
         }
         let number = self.expected.number + 1;
         let next = SegmentPlace { number, first_sequence: footer.next_sequence, previous: footer.last };
-        self.verified.next = Some(next);
+        // What follows a compacted segment does not continue it.
+        let is_written = SegmentKind::of(self.expected.number) == SegmentKind::Written;
+        self.verified.next = is_written.then_some(next);
         let index = self.segment.index(footer)?;
         self.compare(footer, &index, &torn);
         Ok(())

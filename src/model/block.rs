@@ -14,7 +14,7 @@ pub struct BlockHead {
     pub count: u32,
     pub first_rlid: Rlid,
     pub last_rlid: Rlid,
-    /// When the first and the last of its runs were committed; the same for a fresh block.
+    /// When the first of its runs was committed, and the one that was committed latest; the same for a fresh block.
     pub first_committed: Time,
     pub last_committed: Time,
     /// Which version of the project's data key the payload is encrypted under.

@@ -34,6 +34,9 @@ pub const PAGE_BYTES_TARGET: usize = 2 * 1024 * 1024;
 /// How much a block may hold before it is sealed, in bytes of encoded records; one record alone may be larger.
 pub const BLOCK_BYTES_TARGET: usize = 256 * 1024;
 
+/// A block that holds less is small: compaction joins it to others like it, up to the target.
+pub const BLOCK_BYTES_SMALL: usize = 64 * 1024;
+
 /// The most bytes a block may hold once decoded; what claims more is damage.
 pub const BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
@@ -45,6 +48,7 @@ pub const INFLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 const _: () = assert!(EVENT_BYTES_MAX + WRAPPER_BYTES_MAX < MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX + BLOCK_BYTES_TARGET < BLOCK_BYTES_MAX);
+const _: () = assert!(4 * BLOCK_BYTES_SMALL <= BLOCK_BYTES_TARGET);
 const _: () = assert!((BLOCK_BYTES_MAX as u64) < SEGMENT_BYTES);
 const _: () = assert!(INFLIGHT_BYTES_MAX > 2 * MESSAGE_BYTES_MAX);
 const _: () = assert!(PAGE_BYTES_TARGET + 2 * TOPIC_BYTES_MAX < SDK_MESSAGE_BYTES_MAX);

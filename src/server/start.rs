@@ -205,6 +205,9 @@ fn log_recovery(recovered: &RecoveryReport) {
             "cut off the torn end of the journal: what was being written when the broker last died, and never acked"
         );
     }
+    for file in &recovered.removed {
+        tracing::info!(file, "removed what was left of a compaction");
+    }
     for file in &recovered.unknown {
         tracing::warn!(file, "a file in the journal belongs to nothing");
     }

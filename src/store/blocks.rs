@@ -4,7 +4,7 @@ use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
-use super::stats::Stats;
+use super::{join::Joiner, stats::Stats};
 use crate::model::{BlockHead, Offset, Rlid, Time, TopicId};
 
 /// A run of one topic's events that is stored, moved and deleted as one.
@@ -79,6 +79,27 @@ pub enum ReadError {
     Closed,
 }
 
+/// Why blocks were not joined, or their space not freed. Nothing is lost by it.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompactError {
+    #[error("could not {action} {file}")]
+    Io {
+        action: &'static str,
+        file: String,
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    /// What was to be rewritten is damaged. It is left as it is.
+    #[error("{what}")]
+    Damaged { what: String },
+    /// It is not known whether what was written took the old one's place. Nothing is compacted until the store is opened again.
+    #[error("could not exchange segments in the catalogue: {message}")]
+    Undecided { message: String },
+    #[error("the store is closed")]
+    Closed,
+}
+
 pub(crate) type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What an implementation of [`Blocks`] provides. Callers use [`Blocks`].
@@ -89,6 +110,8 @@ pub trait BlockStore: Send + Sync + fmt::Debug + 'static {
     fn seek_event(&self, topic: TopicId, id: Rlid) -> Reply<'_, Result<Offset, ReadError>>;
     fn seek_time(&self, topic: TopicId, time: Time) -> Reply<'_, Result<Offset, ReadError>>;
     fn forget(&self, topic: TopicId) -> Reply<'_, Result<(), AppendError>>;
+    fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>>;
+    fn compact_in_background(&self, joiner: Joiner);
     fn health(&self) -> Result<(), AppendError>;
     fn stats(&self) -> Stats;
 }
@@ -134,6 +157,18 @@ impl Blocks {
     /// Drops what is stored of a topic, for good: it is empty then, and takes nothing any more. The space comes back in time.
     pub async fn forget(&self, topic: TopicId) -> Result<(), AppendError> {
         self.0.forget(topic).await
+    }
+
+    /// Exchanges what is stored for blocks with the same events that take less room, as far as there is something to gain: small
+    /// ones are joined, and the space of forgotten topics comes back. Readers and appends go on meanwhile, and offsets,
+    /// identifiers and commit times stay; but where one block ends and the next begins changes.
+    pub async fn compact(&self, joiner: Joiner) -> Result<(), CompactError> {
+        self.0.compact(joiner).await
+    }
+
+    /// From now on does by itself, and slowly, what [`Blocks::compact`] does at once.
+    pub fn compact_in_background(&self, joiner: Joiner) {
+        self.0.compact_in_background(joiner);
     }
 
     /// Whether appends can succeed: the error that poisoned the store, if one did.

@@ -7,10 +7,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use super::{
-    AppendError, Block, BlockStore, Extent, ReadError, Record, RecordError, RecordStore, Revision, Stats, Transaction,
+    AppendError, Block, BlockStore, CompactError, Extent, Joiner, ReadError, Record, RecordError, RecordStore,
+    Revision, Stats, Transaction,
     blocks::Reply,
+    join::{BlockSize, Gathering},
 };
 use crate::model::{Offset, Rlid, Time, TopicId};
 
@@ -22,6 +25,8 @@ pub(super) struct MemoryBlocks {
 #[derive(Debug, Default)]
 struct Topic {
     blocks: Vec<Block>,
+    /// The last event, and when it was committed; a joined block knows the latest time only.
+    last: Option<(Rlid, Time)>,
     forgotten: bool,
 }
 
@@ -47,6 +52,29 @@ fn next(blocks: &[Block]) -> Offset {
     blocks.last().map_or(Offset::FIRST, |block| block.head.end())
 }
 
+fn join_all(joiner: &Joiner, blocks: Vec<Block>) -> Vec<Block> {
+    let mut groups: Vec<Vec<Block>> = Vec::new();
+    let mut gathering = Gathering::default();
+    for block in blocks {
+        match groups.last_mut() {
+            Some(group) if gathering.take(BlockSize::of(&block)) => group.push(block),
+            Some(_) => groups.push(vec![block]),
+            None => {
+                gathering.take(BlockSize::of(&block));
+                groups.push(vec![block]);
+            }
+        }
+    }
+    groups.into_iter().flat_map(|group| joiner.join(group)).collect()
+}
+
+/// Has something done on a thread of its own.
+async fn on_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (reply, result) = oneshot::channel();
+    std::thread::spawn(move || drop(reply.send(work())));
+    result.await.ok()
+}
+
 impl BlockStore for MemoryBlocks {
     fn append(&self, block: Block) -> Reply<'static, Result<(), AppendError>> {
         let appended = self.topic(block.head.topic, |state| {
@@ -57,6 +85,7 @@ impl BlockStore for MemoryBlocks {
             if base != next {
                 return Err(AppendError::WrongBase { topic, base, next });
             }
+            state.last = Some((block.head.last_rlid, block.head.last_committed));
             state.blocks.push(block);
             Ok(())
         });
@@ -64,12 +93,12 @@ impl BlockStore for MemoryBlocks {
     }
 
     fn extent(&self, topic: TopicId) -> Reply<'_, Result<Extent, ReadError>> {
-        let extent = self.with(topic, |blocks| Extent {
+        let extent = self.topic(topic, |topic| Extent {
             first: Offset::FIRST,
-            next: next(blocks),
-            last: blocks.last().map(|block| (block.head.last_rlid, block.head.last_committed)),
-            blocks: blocks.len() as u64,
-            stored_bytes: blocks.iter().map(|block| block.payload.len() as u64).sum(),
+            next: next(&topic.blocks),
+            last: topic.last,
+            blocks: topic.blocks.len() as u64,
+            stored_bytes: topic.blocks.iter().map(|block| block.payload.len() as u64).sum(),
         });
         Box::pin(ready(Ok(extent)))
     }
@@ -99,9 +128,34 @@ impl BlockStore for MemoryBlocks {
     }
 
     fn forget(&self, topic: TopicId) -> Reply<'_, Result<(), AppendError>> {
-        self.topic(topic, |topic| *topic = Topic { blocks: Vec::new(), forgotten: true });
+        self.topic(topic, |topic| *topic = Topic { forgotten: true, ..Topic::default() });
         Box::pin(ready(Ok(())))
     }
+
+    fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
+        Box::pin(async move {
+            // Joining may wait for records, and must not hold others up meanwhile.
+            let topics: Vec<TopicId> = {
+                let topics = self.topics.lock().unwrap_or_else(PoisonError::into_inner);
+                topics.keys().copied().collect()
+            };
+            for topic in topics {
+                let before = self.with(topic, <[Block]>::to_vec);
+                let (joiner, blocks) = (joiner.clone(), before.clone());
+                let joined = on_thread(move || join_all(&joiner, blocks)).await.ok_or(CompactError::Closed)?;
+                self.topic(topic, |state| {
+                    // Somebody else may have joined them meanwhile, or the topic may be gone.
+                    if state.blocks.starts_with(&before) {
+                        state.blocks.splice(..before.len(), joined);
+                    }
+                });
+            }
+            Ok(())
+        })
+    }
+
+    /// Memory is not worth the trouble unless somebody asks.
+    fn compact_in_background(&self, _joiner: Joiner) {}
 
     fn health(&self) -> Result<(), AppendError> {
         Ok(())

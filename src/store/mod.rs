@@ -8,6 +8,7 @@
 //! What it does not do: decode a block, know a key, interpret a record's value.
 
 mod blocks;
+mod join;
 mod memory;
 mod records;
 mod stats;
@@ -18,7 +19,8 @@ mod suite;
 pub mod local;
 
 pub use crate::model::BlockHead;
-pub use blocks::{AppendError, Block, BlockStore, Blocks, Extent, ReadError};
+pub use blocks::{AppendError, Block, BlockStore, Blocks, CompactError, Extent, ReadError};
+pub use join::{JoinBlocks, Joiner, joined_head};
 pub use records::{Record, RecordError, RecordStore, Records, Revision, Transaction};
 pub use stats::{SYNC_BUCKETS_US, Stats};
 

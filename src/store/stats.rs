@@ -17,6 +17,18 @@ pub struct Stats {
     pub blocks: u64,
     pub bytes: u64,
     pub segments_sealed: u64,
+    /// Segments that compaction replaced by others, and the bytes that it wrote for them.
+    pub segments_replaced: u64,
+    pub bytes_compacted: u64,
+    /// What is in sealed segments as of now: frames of topics that are there, and of forgotten ones, which compaction will drop, in
+    /// bytes, with headers and index.
+    pub live_bytes: u64,
+    pub dead_bytes: u64,
+    /// What of the live bytes is in small blocks.
+    pub small_bytes: u64,
+    /// The files of sealed segments, and how many there are.
+    pub sealed_bytes: u64,
+    pub sealed_segments: u64,
     /// How many syncs of groups took as long as each of [`SYNC_BUCKETS_US`] at most (and longer than the one before), and, in the
     /// last, longer than all.
     pub syncs: [u64; SYNC_BUCKETS_US.len() + 1],
@@ -31,6 +43,8 @@ pub(super) struct Counters {
     blocks: AtomicU64,
     bytes: AtomicU64,
     segments_sealed: AtomicU64,
+    segments_replaced: AtomicU64,
+    bytes_compacted: AtomicU64,
     syncs: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
     sync_ns: AtomicU64,
 }
@@ -53,6 +67,11 @@ impl Counters {
         add(&self.segments_sealed, 1);
     }
 
+    pub(super) fn compacted(&self, replaced: u64, bytes: u64) {
+        add(&self.segments_replaced, replaced);
+        add(&self.bytes_compacted, bytes);
+    }
+
     pub(super) fn read(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -60,8 +79,11 @@ impl Counters {
             blocks: get(&self.blocks),
             bytes: get(&self.bytes),
             segments_sealed: get(&self.segments_sealed),
+            segments_replaced: get(&self.segments_replaced),
+            bytes_compacted: get(&self.bytes_compacted),
             syncs: std::array::from_fn(|bucket| get(&self.syncs[bucket])),
             sync_time: Duration::from_nanos(get(&self.sync_ns)),
+            ..Stats::default()
         }
     }
 }

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::{
-    AppendError, Block, BlockHead, Extent, Record, RecordError, Revision, Store, Transaction,
+    AppendError, Block, BlockHead, Extent, JoinBlocks, Joiner, Record, RecordError, Revision, Store, Transaction,
+    joined_head,
     local::{LocalOptions, LocalStore},
 };
 use crate::{
@@ -38,6 +39,29 @@ pub(super) fn block(topic: TopicId, base: u64, count: u32, payload_bytes: usize)
     Block { head, payload: Bytes::from(payload) }
 }
 
+/// Joins blocks by writing their payloads behind one another. Blocks that stand out by their key version can't be decoded.
+#[derive(Debug)]
+pub(super) struct TestJoiner;
+
+/// The key version of blocks that are not joined.
+pub(super) const UNKNOWN_KEY: u32 = 99;
+
+impl JoinBlocks for TestJoiner {
+    fn join(&self, blocks: Vec<Block>) -> Vec<Block> {
+        let pieces = blocks.chunk_by(|a, b| a.head.key_version != UNKNOWN_KEY && b.head.key_version != UNKNOWN_KEY);
+        let join = |blocks: &[Block]| match blocks {
+            [one] => one.clone(),
+            several => {
+                let payload: Vec<u8> = several.iter().flat_map(|block| block.payload.to_vec()).collect();
+                let raw_bytes = several.iter().map(|block| block.head.raw_bytes).sum();
+                let head = BlockHead { raw_bytes, nonce: [0xee; 12], ..joined_head(several) };
+                Block { head, payload: payload.into() }
+            }
+        };
+        pieces.map(join).collect()
+    }
+}
+
 /// Checks everything that the documentation of the seams promises.
 pub(super) async fn check(store: &Store) {
     check_appends(store).await;
@@ -46,6 +70,7 @@ pub(super) async fn check(store: &Store) {
     check_forgetting(store).await;
     check_records(store).await;
     check_scans(store).await;
+    check_compaction(store).await;
 }
 
 async fn check_appends(store: &Store) {
@@ -157,6 +182,70 @@ async fn check_forgetting(store: &Store) {
     assert!(blocks.health().is_ok());
 }
 
+/// Exchanges blocks for others with the same events, twice: nothing but where blocks begin and end may change.
+async fn check_compaction(store: &Store) {
+    let blocks = &store.blocks;
+    for base in 1..=30 {
+        let mut block = block(topic(7), base, 1, 50);
+        if base % 7 == 0 {
+            block.head.key_version = UNKNOWN_KEY;
+        }
+        blocks.append(block).await.unwrap();
+    }
+    let mut before = Vec::new();
+    for number in 1..=8 {
+        before.push((blocks.extent(topic(number)).await.unwrap(), events(store, topic(number)).await));
+    }
+    for _ in 0..2 {
+        blocks.compact(Joiner::new(TestJoiner)).await.unwrap();
+        for (number, (extent, expected)) in (1..).zip(&before) {
+            assert_eq!(events(store, topic(number)).await, *expected);
+            let now = blocks.extent(topic(number)).await.unwrap();
+            assert!(now.blocks <= extent.blocks);
+            assert_eq!(Extent { blocks: now.blocks, ..*extent }, now, "joining adds no bytes here");
+            check_seeks_in(store, topic(number)).await;
+        }
+    }
+    // Appending and forgetting go on as before.
+    blocks.append(block(topic(7), 31, 1, 50)).await.unwrap();
+    blocks.append(block(topic(8), 1, 1, 50)).await.unwrap();
+    blocks.forget(topic(8)).await.unwrap();
+    blocks.compact(Joiner::new(TestJoiner)).await.unwrap();
+    assert!(events(store, topic(8)).await.is_empty());
+    assert_eq!(blocks.extent(topic(7)).await.unwrap().next, Offset::new(32));
+}
+
+/// All that is stored of a topic, event by event as far as blocks of these tests can be told apart; reads from everywhere agree.
+pub(super) async fn events(store: &Store, topic: TopicId) -> Vec<u8> {
+    let all = store.blocks.read(topic, Offset::FIRST, usize::MAX).await.unwrap();
+    let mut next = Offset::FIRST;
+    for found in &all {
+        assert_eq!(found.head.base, next);
+        next = found.head.end();
+        let alone = store.blocks.read(topic, Offset::new(next.get() - 1), 1).await.unwrap();
+        assert_eq!(alone, std::slice::from_ref(found));
+    }
+    let extent = store.blocks.extent(topic).await.unwrap();
+    assert_eq!((extent.next, extent.blocks), (next, all.len() as u64));
+    assert_eq!(extent.stored_bytes, all.iter().map(|block| block.payload.len() as u64).sum::<u64>());
+    assert_eq!(extent.last.map(|last| last.0), all.last().map(|block| block.head.last_rlid));
+    all.iter().flat_map(|block| block.payload.to_vec()).collect()
+}
+
+/// Every identifier and time leads to the first block that has reached it.
+async fn check_seeks_in(store: &Store, topic: TopicId) {
+    let all = store.blocks.read(topic, Offset::FIRST, usize::MAX).await.unwrap();
+    let end = all.last().map_or(Offset::FIRST, |block| block.head.end());
+    let base = |found: Option<&Block>| found.map_or(end, |block| block.head.base);
+    for offset in 0..=end.get() {
+        let (id, time) = (Rlid::from_parts(1_000 + offset, 7), Time::from_millis(i64::try_from(10 * offset).unwrap()));
+        let expected = base(all.iter().find(|block| block.head.last_rlid >= id));
+        assert_eq!(store.blocks.seek_event(topic, id).await.unwrap(), expected);
+        let expected = base(all.iter().find(|block| block.head.last_committed >= time));
+        assert_eq!(store.blocks.seek_time(topic, time).await.unwrap(), expected);
+    }
+}
+
 async fn check_records(store: &Store) {
     let records = &store.records;
     assert_eq!(records.get("a").await.unwrap(), None);
@@ -232,7 +321,7 @@ async fn check_local(disk: &Disk, options: LocalOptions) {
     // Opened again in order, then as after the process died.
     for _ in 0..3 {
         let (store, local, report) = open();
-        assert_eq!((report.created, report.cut, report.unknown.len()), (false, None, 0));
+        assert_eq!((report.created, report.cut, report.unknown, report.removed), (false, None, vec![], vec![]));
         assert_eq!(what_is_there(&store).await, expected);
         check_seeks_again(&store).await;
         drop(local);
@@ -244,9 +333,8 @@ async fn check_local(disk: &Disk, options: LocalOptions) {
 }
 
 async fn check_seeks_again(store: &Store) {
-    let id = Rlid::from_parts(1_000 + 37, 7);
-    assert_eq!(store.blocks.seek_event(topic(3), id).await.unwrap(), Offset::new(37));
-    assert_eq!(store.blocks.seek_time(topic(5), Time::from_millis(61)).await.unwrap(), Offset::new(8));
+    check_seeks_in(store, topic(3)).await;
+    check_seeks_in(store, topic(5)).await;
 }
 
 type Contents = (Vec<(Extent, Vec<Block>)>, Vec<(Bytes, Record)>);

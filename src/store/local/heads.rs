@@ -9,7 +9,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{catalogue::grow, rows::TopicRow};
+use super::{catalogue::grow, exchange::ExtentChange, rows::TopicRow};
 use crate::{
     journal::{Frame, FrameEntry, Segment},
     model::{Offset, Rlid, Time, TopicId},
@@ -208,6 +208,17 @@ impl Heads {
                 head.recent.pop_front();
             }
         }
+    }
+
+    /// A topic's blocks in sealed segments have been exchanged for others.
+    pub(super) fn exchanged(&mut self, change: &ExtentChange) {
+        if let Some(Topic::Live(head)) = self.topics.get_mut(&change.topic) {
+            change.apply(&mut head.extent);
+        }
+    }
+
+    pub(super) fn is_forgotten(&self, topic: TopicId) -> bool {
+        matches!(self.topics.get(&topic), Some(Topic::Forgotten))
     }
 
     pub(super) fn forgotten(&mut self, topic: TopicId) {

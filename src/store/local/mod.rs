@@ -1,31 +1,40 @@
 //! The store on this machine's disk: the journal for blocks, redb for records and for the catalogue of sealed segments.
 //!
-//! Four kinds of threads do what may have to wait for the disk. `ensign-journal` takes all blocks that wait, whichever topics they
+//! Five kinds of threads do what may have to wait for the disk. `ensign-journal` takes all blocks that wait, whichever topics they
 //! are of, and makes them durable with one write and one sync; meanwhile the next ones gather. `ensign-records` writes
-//! to redb, several transactions at one commit. `ensign-read-0` and `-1` read.
+//! to redb, several transactions at one commit. `ensign-read-0` and `-1` read. `ensign-compact` rewrites sealed segments in which much
+//! is small or dead, and has the records' thread put them in the place of the old ones.
 //!
 //! Invariants: an append or a transaction is answered only when it is durable. A topic's blocks become durable in the order in
 //! which they were appended. Opening reads the catalogue and the headers of the active segment, however much is
 //! stored. Lock order: the heads' lock is never held while another one is taken, nor while the disk is waited for.
 //!
-//! What it does not do: bound how much waits (its callers admit by bytes), decode blocks, compact segments.
+//! What it does not do: bound how much waits (its callers admit by bytes), decode blocks (whoever wants them joined hands
+//! down how).
 
 mod catalogue;
 mod committer;
+mod compactor;
 mod database;
 mod error;
+mod exchange;
 mod heads;
 mod overlay;
+mod planner;
 mod readers;
 mod recorder;
+mod rewrite;
 mod rows;
 mod seam;
 mod verify;
 
 #[cfg(test)]
+mod compaction_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     io,
     sync::{Arc, Condvar, Mutex, mpsc},
     thread::JoinHandle,
@@ -39,6 +48,7 @@ pub use verify::{OfflineStore, VerifiedStore, is_store};
 use self::{
     catalogue::Catalogue,
     committer::{Committer, Ending},
+    compactor::{Compaction, Compactor},
     database::Meta,
     heads::{Heads, Taking},
     readers::{Readers, Segments},
@@ -80,6 +90,8 @@ pub struct RecoveryReport {
     pub registered: usize,
     /// Segments in the directory that nothing refers to.
     pub unknown: Vec<String>,
+    /// The files that were removed: what was left of a compaction that the end of the process had interrupted.
+    pub removed: Vec<String>,
 }
 
 /// What the threads share.
@@ -94,6 +106,7 @@ struct Shared {
     segments: Segments,
     readers: Readers,
     counters: Counters,
+    compaction: Compaction,
 }
 
 /// An open store. When it is dropped, what waits is given up, as when the process dies.
@@ -126,13 +139,14 @@ impl LocalStore {
         // That meta.redb has its name does not tell whether the name is durable.
         disk.sync_dir("").map_err(OpenError::io("sync", "the data directory"))?;
         let meta = Meta::open(disk)?;
-        let Catalogue { journal: known, topics } = catalogue::load(&meta)?;
+        let Catalogue { journal: known, topics, segments } = catalogue::load(&meta)?;
         let recovered = JournalWriter::recover(journal_options, &known)?;
         let mut report = RecoveryReport {
             created,
             cut: recovered.cut,
             registered: recovered.sealed.len(),
             unknown: recovered.unknown,
+            removed: recovered.removed,
             frames: 0,
         };
         let mut heads = Heads::new(topics);
@@ -159,27 +173,40 @@ impl LocalStore {
             segments: Segments::default(),
             readers: Readers::default(),
             counters: Counters::default(),
+            compaction: Compaction::default(),
         });
+        shared.compaction.set_segments(segments);
         let (recorder, tasks) = mpsc::channel();
         for sealed in recovered.sealed {
             drop(recorder.send(Task::Register(sealed)));
         }
-        let store = LocalStore::start(&shared, recovered.writer, recorder, tasks, lock)
+        let compactor = Compactor {
+            shared: Arc::clone(&shared),
+            recorder: recorder.clone(),
+            clock: clock.clone(),
+            segment_bytes: options.segment_bytes,
+            next_number: known.next_compacted,
+            removed: known.replaced.into_iter().collect(),
+            refused: BTreeSet::new(),
+            pending: None,
+        };
+        let committer = Committer { shared: Arc::clone(&shared), writer: recovered.writer, recorder };
+        let store = LocalStore::start(committer, compactor, tasks, lock)
             .map_err(OpenError::io("start a thread for", "the data directory"))?;
         let seam = seam::Seam { shared, recorder: store.recorder.clone() };
         Ok((Store { blocks: Blocks::new(seam.clone()), records: Records::new(seam) }, store, report))
     }
 
     fn start(
-        shared: &Arc<Shared>,
-        writer: JournalWriter,
-        recorder: mpsc::Sender<Task>,
+        committer: Committer,
+        compactor: Compactor,
         tasks: mpsc::Receiver<Task>,
         lock: DiskLock,
     ) -> io::Result<LocalStore> {
         let (tell, ended) = oneshot::channel();
+        let (shared, recorder) = (Arc::clone(&committer.shared), committer.recorder.clone());
         let mut store = LocalStore {
-            shared: Arc::clone(shared),
+            shared: Arc::clone(&shared),
             recorder: recorder.clone(),
             committer: None,
             ended,
@@ -187,12 +214,12 @@ impl LocalStore {
             _lock: lock,
         };
         for number in 0..READERS {
-            let shared = Arc::clone(shared);
+            let shared = Arc::clone(&shared);
             store.others.push(spawn(format!("ensign-read-{number}"), move || shared.readers.run(&shared))?);
         }
-        let records = Recorder { shared: Arc::clone(shared), tasks, unregistered: Vec::new() };
+        let records = Recorder { shared, tasks, unregistered: Vec::new() };
         store.others.push(spawn("ensign-records".to_owned(), move || records.run())?);
-        let committer = Committer { shared: Arc::clone(shared), writer, recorder: recorder.clone() };
+        store.others.push(spawn("ensign-compact".to_owned(), move || compactor.run())?);
         store.committer = Some(spawn("ensign-journal".to_owned(), move || {
             let ending = committer.run();
             let mark = if let Ending::Closed(tail) = &ending { Some(*tail) } else { None };
@@ -220,6 +247,7 @@ impl LocalStore {
     }
 
     fn stop(&self, taking: Taking) {
+        self.shared.compaction.stop();
         let mut heads = self.shared.heads();
         if matches!(heads.taking, Taking::Yes | Taking::Poisoned(_)) {
             heads.taking = taking;

@@ -1,7 +1,7 @@
 //! The threads that read: whatever may have to wait for the disk runs there, never on a task's worker.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
@@ -9,6 +9,7 @@ use std::{
 use super::{
     Shared, catalogue,
     heads::{Target, Whereabouts, until_bytes},
+    rows::RangeRow,
 };
 use crate::{
     journal::{FrameEntry, JournalError, Segment, SegmentIndex, UnreadableFrame},
@@ -93,6 +94,8 @@ struct OpenSegments {
     by_number: HashMap<u64, OpenSegment>,
     bytes: usize,
     uses: u64,
+    /// Segments that were replaced. They must not come back, or their room would not.
+    gone: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -112,8 +115,21 @@ impl Segments {
         Some((Arc::clone(&found.segment), Arc::clone(&found.index)))
     }
 
+    /// Forgets segments that were replaced. Whoever reads from one at this moment holds it until then.
+    pub(super) fn remove(&self, numbers: &[u64]) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in numbers {
+            let gone = open.by_number.remove(number);
+            open.bytes -= gone.map_or(0, |gone| gone.index.memory_bytes());
+            open.gone.insert(*number);
+        }
+    }
+
     pub(super) fn insert(&self, segment: Arc<Segment>, index: Arc<SegmentIndex>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.gone.contains(&segment.number()) {
+            return;
+        }
         open.uses += 1;
         open.bytes += index.memory_bytes();
         let entry = OpenSegment { used: open.uses, segment, index };
@@ -155,6 +171,10 @@ impl Shared {
                     Err(error) => return Err(error),
                 },
             };
+            if !blocks.is_empty() && entries.first().is_some_and(|entry| entry.base < from) {
+                // Blocks were joined meanwhile, and this one begins before the end of the last.
+                return Ok(blocks);
+            }
             let (frames, unreadable) = segment.read(topic, &entries);
             for frame in frames {
                 bytes += frame.payload.len().max(1);
@@ -180,18 +200,28 @@ impl Shared {
             let what = "no segment is known for these offsets".to_owned();
             return Err(unreadable(JournalError::Damaged { file: "meta.redb".to_owned(), position: 0, what }));
         };
-        let (segment, index) = self.sealed(range.segment).map_err(|source| {
-            let last = Offset::new(range.end.get().saturating_sub(1));
-            read_error(topic, UnreadableFrame { first: range.base, last, source })
-        })?;
+        let (segment, index) = match self.sealed(range.segment) {
+            // Segments were exchanged between the two looks, and the topic is elsewhere now.
+            Err(JournalError::Missing { .. }) if self.has_moved(topic, &range) => {
+                return self.catalogued(topic, from, bytes_max);
+            }
+            sealed => sealed.map_err(|source| range_error(topic, &range, source))?,
+        };
         let entries = index.topic(topic);
         let at = entries.partition_point(|entry| entry.end() <= from);
-        let entries = until_bytes(entries[at..].iter().copied(), bytes_max);
+        let behind = entries[at..].iter().take_while(|entry| entry.base < range.end);
+        let entries = until_bytes(behind.copied(), bytes_max);
         if entries.is_empty() {
             let what = "the segment's index does not have these offsets".to_owned();
             return Err(unreadable(JournalError::Damaged { file: segment.path().to_owned(), position: 0, what }));
         }
         Ok(Some((segment, entries)))
+    }
+
+    /// Whether the catalogue does not name the segment of a range for it any more.
+    fn has_moved(&self, topic: TopicId, range: &RangeRow) -> bool {
+        let now = catalogue::range_at(&self.meta, topic, range.base);
+        now.is_ok_and(|now| now.is_none_or(|now| now.segment != range.segment))
     }
 
     /// The base of the first block that has reached the target, or the topic's end.
@@ -203,14 +233,19 @@ impl Shared {
         let Some(range) = found.map_err(|error| meta_error(&error))? else {
             return Ok(search.otherwise);
         };
-        let (_, index) = self.sealed(range.segment).map_err(|source| {
-            let last = Offset::new(range.end.get().saturating_sub(1));
-            read_error(topic, UnreadableFrame { first: range.base, last, source })
-        })?;
-        let mut entries = index.topic(topic).iter();
+        let (_, index) = match self.sealed(range.segment) {
+            Err(JournalError::Missing { .. }) if self.has_moved(topic, &range) => return self.seek(topic, target),
+            sealed => sealed.map_err(|source| range_error(topic, &range, source))?,
+        };
+        let mut entries = index.topic(topic).iter().filter(|entry| entry.base >= range.base);
         let entry = entries.find(|entry| target.reached(entry.last_rlid, entry.last_committed));
         Ok(entry.map_or(range.base, |entry| entry.base))
     }
+}
+
+fn range_error(topic: TopicId, range: &RangeRow, source: JournalError) -> ReadError {
+    let last = Offset::new(range.end.get().saturating_sub(1));
+    read_error(topic, UnreadableFrame { first: range.base, last, source })
 }
 
 fn meta_error(error: &redb::Error) -> ReadError {
@@ -222,7 +257,7 @@ fn meta_error(error: &redb::Error) -> ReadError {
     }
 }
 
-fn read_error(topic: TopicId, unreadable: UnreadableFrame) -> ReadError {
+pub(super) fn read_error(topic: TopicId, unreadable: UnreadableFrame) -> ReadError {
     let UnreadableFrame { first, last, source } = unreadable;
     match source {
         JournalError::Io { file, source, .. } => ReadError::Io { place: file, source },

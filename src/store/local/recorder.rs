@@ -15,19 +15,40 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared, catalogue,
+    compactor::CompactReply,
     database::{RECORDS, STATE, is_no_space},
+    exchange::{self, Exchange, ExtentChange},
     rows,
 };
 use crate::{
     journal::{Sealed, Tail},
     model::TopicId,
-    store::{AppendError, Record, RecordError, Revision, Transaction},
+    store::{AppendError, Joiner, Record, RecordError, Revision, Transaction},
 };
 
 pub(super) const REVISION: &[u8] = b"revision";
 
 /// How many tasks one transaction of redb takes.
 const TASKS_MAX: usize = 256;
+
+/// Why an exchange was not carried out.
+#[derive(Debug)]
+pub(super) enum ExchangeError {
+    /// It does not fit what is there. Nothing was written.
+    Refused(String),
+    /// It may be durable or not.
+    Undecided(String),
+}
+
+pub(super) type ExchangeReply = oneshot::Sender<Result<(), ExchangeError>>;
+
+/// What a task came to within its transaction.
+#[derive(Debug)]
+enum Applied {
+    Nothing,
+    Change(Result<Revision, RecordError>),
+    Exchange(Vec<ExtentChange>),
+}
 
 pub(super) type CommitReply = oneshot::Sender<Result<Revision, RecordError>>;
 
@@ -36,6 +57,12 @@ pub(super) enum Task {
     Commit(Transaction, CommitReply),
     Register(Sealed),
     Forget(TopicId, oneshot::Sender<Result<(), AppendError>>),
+    /// Puts compacted segments in the place of others.
+    Exchange(Exchange, ExchangeReply),
+    /// Asks for everything to be compacted that has been sealed by now.
+    Compact(Joiner, CompactReply),
+    /// The files of these replaced segments are gone.
+    Removed(Vec<u64>),
     /// Notes the end, if the journal was closed in order, and stops.
     Stop(Option<Tail>, oneshot::Sender<Result<(), String>>),
 }
@@ -45,6 +72,9 @@ enum Outcome {
     Committed(CommitReply, Result<Revision, RecordError>),
     Registered(Sealed),
     Forgotten(TopicId, oneshot::Sender<Result<(), AppendError>>),
+    Exchanged(Exchange, Vec<ExtentChange>, ExchangeReply),
+    Compact(Joiner, CompactReply),
+    Removed,
     Stopped(oneshot::Sender<Result<(), String>>),
 }
 
@@ -62,17 +92,21 @@ impl Recorder {
         while let Ok(first) = self.tasks.recv() {
             let mut tasks: Vec<Task> = self.unregistered.drain(..).map(Task::Register).collect();
             tasks.push(first);
-            let mut stop = matches!(tasks.last(), Some(Task::Stop(..)));
-            while !stop && tasks.len() < TASKS_MAX {
+            let mut last = take_last(&mut tasks);
+            while last.is_none() && tasks.len() < TASKS_MAX {
                 match self.tasks.try_recv() {
-                    Ok(task) => {
-                        stop = matches!(task, Task::Stop(..));
-                        tasks.push(task);
-                    }
+                    Ok(task) => tasks.push(task),
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
+                last = take_last(&mut tasks);
             }
-            self.carry_out(tasks);
+            let stop = matches!(last, Some(Task::Stop(..)));
+            if !tasks.is_empty() {
+                self.carry_out(tasks);
+            }
+            if let Some(last) = last {
+                self.carry_out(vec![last]);
+            }
             if stop {
                 break;
             }
@@ -84,19 +118,38 @@ impl Recorder {
         // A stop without a mark has nothing to write.
         if let [Task::Stop(None, _)] = &tasks[..] {
             for task in tasks {
-                self.answer(to_outcome(task, Ok(Revision(0))));
+                self.answer(to_outcome(task, Applied::Nothing));
             }
             return;
         }
-        let written = self.shared.meta.write(|transaction| tasks.iter().map(|task| apply(transaction, task)).collect());
+        let mut applied = false;
+        let written = self.shared.meta.write(|transaction| {
+            let results: Vec<Applied> =
+                tasks.iter().map(|task| apply(transaction, task)).collect::<Result<_, redb::Error>>()?;
+            applied = true;
+            Ok(results)
+        });
         match written {
             Ok(results) => {
-                let results: Vec<Result<Revision, RecordError>> = results;
-                for (task, result) in tasks.into_iter().zip(results) {
-                    self.answer(to_outcome(task, result));
+                let segments_changed = tasks.iter().any(changes_segments);
+                let outcomes: Vec<Outcome> =
+                    tasks.into_iter().zip(results).map(|(task, applied)| to_outcome(task, applied)).collect();
+                if segments_changed {
+                    self.segments_changed();
+                }
+                for outcome in outcomes {
+                    self.answer(outcome);
                 }
             }
-            Err(error) => tasks.into_iter().for_each(|task| self.fail(task, &error)),
+            Err(error) => tasks.into_iter().for_each(|task| self.fail(task, &error, applied)),
+        }
+    }
+
+    /// Tells compaction what there is now.
+    fn segments_changed(&self) {
+        match catalogue::segments(&self.shared.meta) {
+            Ok(segments) => self.shared.compaction.set_segments(segments),
+            Err(error) => tracing::warn!(%error, "compaction goes by what was known before"),
         }
     }
 
@@ -111,6 +164,20 @@ impl Recorder {
                     heads.registered(topic, sealed.segment.number());
                 }
             }
+            Outcome::Exchanged(exchange, changes, reply) => {
+                for new in &exchange.new {
+                    self.shared.segments.insert(Arc::clone(&new.segment), Arc::clone(&new.index));
+                }
+                self.shared.segments.remove(&exchange.old);
+                let mut heads = self.shared.heads();
+                for change in &changes {
+                    heads.exchanged(change);
+                }
+                drop(heads);
+                drop(reply.send(Ok(())));
+            }
+            Outcome::Compact(joiner, reply) => self.shared.compaction.ask(joiner, reply),
+            Outcome::Removed => {}
             Outcome::Forgotten(topic, reply) => {
                 self.shared.heads().forgotten(topic);
                 drop(reply.send(Ok(())));
@@ -119,35 +186,68 @@ impl Recorder {
         }
     }
 
-    fn fail(&mut self, task: Task, error: &redb::Error) {
+    /// Answers for a task whose transaction failed: when it was applied, while that was made durable.
+    fn fail(&mut self, task: Task, error: &redb::Error, applied: bool) {
         match task {
             Task::Commit(_, reply) => drop(reply.send(Err(record_error("write", error)))),
             Task::Register(sealed) => self.unregistered.push(sealed),
             Task::Forget(_, reply) => drop(reply.send(Err(append_error(error)))),
+            Task::Exchange(_, reply) => {
+                let error = error.to_string();
+                let error = if applied { ExchangeError::Undecided(error) } else { ExchangeError::Refused(error) };
+                drop(reply.send(Err(error)));
+            }
+            Task::Compact(joiner, reply) => self.shared.compaction.ask(joiner, reply),
             Task::Stop(_, reply) => drop(reply.send(Err(error.to_string()))),
+            // The next opening finds their files gone.
+            Task::Removed(_) => {}
         }
     }
 }
 
-fn to_outcome(task: Task, result: Result<Revision, RecordError>) -> Outcome {
+/// Takes off the last task if it is one that nothing may stand in one transaction with: a stop, because nothing follows it, and an
+/// exchange, so that nothing else fails with it.
+fn take_last(tasks: &mut Vec<Task>) -> Option<Task> {
+    tasks.pop_if(|task| matches!(task, Task::Stop(..) | Task::Exchange(..)))
+}
+
+fn changes_segments(task: &Task) -> bool {
     match task {
-        Task::Commit(_, reply) => Outcome::Committed(reply, result),
+        Task::Register(_) | Task::Forget(..) | Task::Exchange(..) | Task::Removed(_) => true,
+        Task::Commit(..) | Task::Compact(..) | Task::Stop(..) => false,
+    }
+}
+
+fn to_outcome(task: Task, applied: Applied) -> Outcome {
+    match task {
+        Task::Commit(_, reply) => {
+            let Applied::Change(result) = applied else { unreachable!("a change was applied as one") };
+            Outcome::Committed(reply, result)
+        }
+        Task::Exchange(exchange, reply) => {
+            let Applied::Exchange(changes) = applied else { unreachable!("an exchange was applied as one") };
+            Outcome::Exchanged(exchange, changes, reply)
+        }
+        Task::Compact(joiner, reply) => Outcome::Compact(joiner, reply),
+        Task::Removed(_) => Outcome::Removed,
         Task::Register(sealed) => Outcome::Registered(sealed),
         Task::Forget(topic, reply) => Outcome::Forgotten(topic, reply),
         Task::Stop(_, reply) => Outcome::Stopped(reply),
     }
 }
 
-/// Carries a task out within a transaction. The inner result is the answer to a record transaction.
-fn apply(transaction: &WriteTransaction, task: &Task) -> Result<Result<Revision, RecordError>, redb::Error> {
+/// Carries a task out within a transaction.
+fn apply(transaction: &WriteTransaction, task: &Task) -> Result<Applied, redb::Error> {
     match task {
-        Task::Commit(change, _) => return apply_change(transaction, change),
+        Task::Commit(change, _) => return apply_change(transaction, change).map(Applied::Change),
+        Task::Exchange(exchange, _) => return exchange::exchange(transaction, exchange).map(Applied::Exchange),
+        Task::Removed(numbers) => exchange::forget_replaced(transaction, numbers)?,
         Task::Register(sealed) => catalogue::register(transaction, sealed)?,
         Task::Forget(topic, _) => catalogue::forget(transaction, *topic)?,
         Task::Stop(Some(tail), _) => catalogue::set_mark(transaction, *tail)?,
-        Task::Stop(None, _) => {}
+        Task::Compact(..) | Task::Stop(None, _) => {}
     }
-    Ok(Ok(Revision(0)))
+    Ok(Applied::Nothing)
 }
 
 fn apply_change(

@@ -3,17 +3,61 @@
 use bytes::{Buf, BufMut};
 
 use crate::{
-    journal::{JournalId, Sealed, SegmentPlace, Tail},
+    journal::{FrameEntry, JournalId, SegmentPlace, Tail},
     model::{Offset, Rlid, Time, TopicId, Ulid},
-    store::Extent,
+    store::{
+        Extent,
+        join::{BlockSize, Gathering},
+    },
 };
 
 const VERSION: u8 = 1;
 const STATE_LIVE: u8 = 1;
 const STATE_FORGOTTEN: u8 = 2;
-const KIND_WRITTEN: u8 = 1;
+const SEGMENT_WRITTEN: u8 = 1;
+const SEGMENT_COMPACTED: u8 = 2;
+const SEGMENT_REPLACED: u8 = 3;
 
-/// A topic's frames in one segment.
+/// Frames, and what joining would gain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FrameCount {
+    pub(super) frames: u32,
+    /// Of their payloads.
+    pub(super) bytes: u64,
+    /// The small ones among them.
+    pub(super) small: u32,
+    pub(super) small_bytes: u64,
+    /// The small ones that would be joined to another one.
+    pub(super) joinable: u32,
+    pub(super) joinable_bytes: u64,
+}
+
+/// What became of a registered segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SegmentState {
+    Written,
+    Compacted,
+    /// Others have taken its place; its file may still be there.
+    Replaced,
+}
+
+/// A registered segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SegmentRow {
+    pub(super) state: SegmentState,
+    /// How often its frames have been compacted.
+    pub(super) level: u8,
+    /// Which part of the journal it stands for.
+    pub(super) first_sequence: u64,
+    pub(super) next_sequence: u64,
+    /// The length of the file.
+    pub(super) bytes: u64,
+    pub(super) all: FrameCount,
+    /// Those of topics that are not forgotten.
+    pub(super) live: FrameCount,
+}
+
+/// Consecutive frames of a topic in one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RangeRow {
     pub(super) base: Offset,
@@ -25,8 +69,7 @@ pub(super) struct RangeRow {
     pub(super) last_committed: Time,
     /// The latest commit time of the topic up to here.
     pub(super) latest: Time,
-    pub(super) blocks: u32,
-    pub(super) bytes: u64,
+    pub(super) count: FrameCount,
 }
 
 /// A topic as of the last registered segment.
@@ -54,6 +97,118 @@ pub(super) fn range_key(topic: TopicId, base: Offset) -> [u8; 24] {
     key
 }
 
+impl FrameCount {
+    const BYTES: usize = 36;
+
+    /// Counts consecutive frames of one topic.
+    pub(super) fn of(entries: &[FrameEntry]) -> FrameCount {
+        let mut count = FrameCount::default();
+        let mut gathering = Gathering::default();
+        let mut before: Option<(u64, bool)> = None;
+        for entry in entries {
+            let (size, bytes) = (block_size(entry), u64::from(entry.stored_bytes));
+            count.frames += 1;
+            count.bytes += bytes;
+            if size.is_small() {
+                count.small += 1;
+                count.small_bytes += bytes;
+            }
+            let joins = gathering.take(size);
+            if joins {
+                count.joinable += 1;
+                count.joinable_bytes += bytes;
+                // The first of those that are joined is known as such by the second.
+                if let Some((bytes, false)) = before {
+                    count.joinable += 1;
+                    count.joinable_bytes += bytes;
+                }
+            }
+            before = Some((bytes, joins));
+        }
+        count
+    }
+
+    pub(super) fn add(&mut self, other: FrameCount) {
+        self.frames += other.frames;
+        self.bytes += other.bytes;
+        self.small += other.small;
+        self.small_bytes += other.small_bytes;
+        self.joinable += other.joinable;
+        self.joinable_bytes += other.joinable_bytes;
+    }
+
+    /// Takes off what was added before.
+    pub(super) fn subtract(&mut self, other: FrameCount) {
+        self.frames = self.frames.saturating_sub(other.frames);
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.small = self.small.saturating_sub(other.small);
+        self.small_bytes = self.small_bytes.saturating_sub(other.small_bytes);
+        self.joinable = self.joinable.saturating_sub(other.joinable);
+        self.joinable_bytes = self.joinable_bytes.saturating_sub(other.joinable_bytes);
+    }
+
+    fn put(&self, bytes: &mut Vec<u8>) {
+        bytes.put_u32_le(self.frames);
+        bytes.put_u64_le(self.bytes);
+        bytes.put_u32_le(self.small);
+        bytes.put_u64_le(self.small_bytes);
+        bytes.put_u32_le(self.joinable);
+        bytes.put_u64_le(self.joinable_bytes);
+    }
+
+    fn take(rest: &mut &[u8]) -> FrameCount {
+        FrameCount {
+            frames: rest.get_u32_le(),
+            bytes: rest.get_u64_le(),
+            small: rest.get_u32_le(),
+            small_bytes: rest.get_u64_le(),
+            joinable: rest.get_u32_le(),
+            joinable_bytes: rest.get_u64_le(),
+        }
+    }
+}
+
+pub(super) fn block_size(entry: &FrameEntry) -> BlockSize {
+    let bytes = usize::try_from(entry.raw_bytes.max(entry.stored_bytes)).unwrap_or(usize::MAX);
+    BlockSize { base: entry.base, end: entry.end(), bytes }
+}
+
+impl SegmentRow {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let state = match self.state {
+            SegmentState::Written => SEGMENT_WRITTEN,
+            SegmentState::Compacted => SEGMENT_COMPACTED,
+            SegmentState::Replaced => SEGMENT_REPLACED,
+        };
+        let mut bytes = vec![VERSION, state, self.level];
+        bytes.put_u64_le(self.first_sequence);
+        bytes.put_u64_le(self.next_sequence);
+        bytes.put_u64_le(self.bytes);
+        self.all.put(&mut bytes);
+        self.live.put(&mut bytes);
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<SegmentRow> {
+        let mut rest = fields(bytes, 26 + 2 * FrameCount::BYTES)?;
+        let state = match rest.get_u8() {
+            SEGMENT_WRITTEN => SegmentState::Written,
+            SEGMENT_COMPACTED => SegmentState::Compacted,
+            SEGMENT_REPLACED => SegmentState::Replaced,
+            _ => return None,
+        };
+        Some(SegmentRow {
+            state,
+            level: rest.get_u8(),
+            first_sequence: rest.get_u64_le(),
+            next_sequence: rest.get_u64_le(),
+            bytes: rest.get_u64_le(),
+            all: FrameCount::take(&mut rest),
+            live: FrameCount::take(&mut rest),
+        })
+    }
+}
+
 impl RangeRow {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
@@ -64,14 +219,13 @@ impl RangeRow {
         bytes.put_i64_le(self.first_committed.nanos());
         bytes.put_i64_le(self.last_committed.nanos());
         bytes.put_i64_le(self.latest.nanos());
-        bytes.put_u32_le(self.blocks);
-        bytes.put_u64_le(self.bytes);
+        self.count.put(&mut bytes);
         bytes
     }
 
     pub(super) fn decode(key: &[u8], bytes: &[u8]) -> Option<RangeRow> {
         let base = Offset::new(u64::from_be_bytes(key.get(16..)?.try_into().ok()?));
-        let mut rest = fields(bytes, 72)?;
+        let mut rest = fields(bytes, 60 + FrameCount::BYTES)?;
         Some(RangeRow {
             base,
             segment: rest.get_u64_le(),
@@ -81,8 +235,7 @@ impl RangeRow {
             first_committed: Time::from_nanos(rest.get_i64_le()),
             last_committed: Time::from_nanos(rest.get_i64_le()),
             latest: Time::from_nanos(rest.get_i64_le()),
-            blocks: rest.get_u32_le(),
-            bytes: rest.get_u64_le(),
+            count: FrameCount::take(&mut rest),
         })
     }
 }
@@ -127,31 +280,6 @@ pub(super) fn topic_of_key(key: &[u8]) -> Option<TopicId> {
     Ulid::from_slice(key.get(..16)?).ok().map(TopicId)
 }
 
-pub(super) fn segment_row(sealed: &Sealed) -> Vec<u8> {
-    let mut bytes = vec![VERSION, KIND_WRITTEN];
-    bytes.put_u64_le(sealed.first_sequence);
-    bytes.put_u64_le(sealed.next_sequence);
-    bytes.put_u64_le(sealed.bytes);
-    bytes
-}
-
-/// A registered segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SegmentRow {
-    pub(super) first_sequence: u64,
-    pub(super) next_sequence: u64,
-    /// The length of its file.
-    pub(super) bytes: u64,
-}
-
-pub(super) fn decode_segment_row(bytes: &[u8]) -> Option<SegmentRow> {
-    let mut rest = fields(bytes, 25)?;
-    if rest.get_u8() != KIND_WRITTEN {
-        return None;
-    }
-    Some(SegmentRow { first_sequence: rest.get_u64_le(), next_sequence: rest.get_u64_le(), bytes: rest.get_u64_le() })
-}
-
 pub(super) fn encode_journal(journal: JournalId) -> Vec<u8> {
     [&[VERSION][..], &journal.0].concat()
 }
@@ -188,6 +316,14 @@ pub(super) fn decode_mark(bytes: &[u8]) -> Option<Tail> {
     Some(Tail { segment, position, next_sequence: rest.get_u64_le() })
 }
 
+pub(super) fn encode_compacted(next: u64) -> Vec<u8> {
+    [&[VERSION][..], &next.to_le_bytes()].concat()
+}
+
+pub(super) fn decode_compacted(bytes: &[u8]) -> Option<u64> {
+    decode_revision(bytes)
+}
+
 pub(super) fn encode_revision(revision: u64) -> Vec<u8> {
     [&[VERSION][..], &revision.to_le_bytes()].concat()
 }
@@ -208,9 +344,12 @@ mod tests {
             a: u64, b: u64, c: u64, d: u32, first: [u8; 10], last: [u8; 10], times: [i64; 3], topic: [u8; 16],
         ) {
             let [first_committed, last_committed, latest] = times.map(Time::from_nanos);
+            let count = FrameCount {
+                frames: d, bytes: a, small: d ^ 1, small_bytes: b, joinable: d ^ 2, joinable_bytes: c,
+            };
             let range = RangeRow {
                 base: Offset::new(a), segment: b, end: Offset::new(c), first_rlid: Rlid::from_bytes(first),
-                last_rlid: Rlid::from_bytes(last), first_committed, last_committed, latest, blocks: d, bytes: a,
+                last_rlid: Rlid::from_bytes(last), first_committed, last_committed, latest, count,
             };
             let topic = TopicId(Ulid::from_bytes(topic));
             let key = range_key(topic, range.base);
@@ -226,6 +365,16 @@ mod tests {
                 prop_assert_eq!(TopicRow::decode(&row.encode()), Some(row));
                 prop_assert_eq!(TopicRow::decode(&row.encode()[1..]), None);
             }
+
+            for state in [SegmentState::Written, SegmentState::Compacted, SegmentState::Replaced] {
+                let row = SegmentRow {
+                    state, level: first[0], first_sequence: a, next_sequence: b, bytes: c, all: count,
+                    live: FrameCount::default(),
+                };
+                prop_assert_eq!(SegmentRow::decode(&row.encode()), Some(row));
+                prop_assert_eq!(SegmentRow::decode(&row.encode()[1..]), None);
+            }
+            prop_assert_eq!(decode_compacted(&encode_compacted(a)), Some(a));
 
             let place = SegmentPlace { number: a, first_sequence: b, previous: d };
             prop_assert_eq!(decode_place(&encode_place(place)), Some(place));

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     model::{Offset, Rlid, Time, TopicId},
     store::{
-        AppendError, Block, BlockStore, Extent, ReadError, Record, RecordError, RecordStore, Revision, Stats,
-        Transaction, blocks::Reply,
+        AppendError, Block, BlockStore, CompactError, Extent, Joiner, ReadError, Record, RecordError, RecordStore,
+        Revision, Stats, Transaction, blocks::Reply,
     },
 };
 
@@ -82,6 +82,16 @@ impl BlockStore for Seam {
         Box::pin(async move { result.await.unwrap_or(Err(AppendError::Closed)) })
     }
 
+    fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
+        let (reply, result) = oneshot::channel();
+        drop(self.recorder.send(Task::Compact(joiner, reply)));
+        Box::pin(async move { result.await.unwrap_or(Err(CompactError::Closed)) })
+    }
+
+    fn compact_in_background(&self, joiner: Joiner) {
+        self.shared.compaction.start_background(joiner);
+    }
+
     fn health(&self) -> Result<(), AppendError> {
         match &self.shared.heads().taking {
             Taking::Yes => Ok(()),
@@ -91,7 +101,9 @@ impl BlockStore for Seam {
     }
 
     fn stats(&self) -> Stats {
-        self.shared.counters.read()
+        let mut stats = self.shared.counters.read();
+        self.shared.compaction.count(&mut stats);
+        stats
     }
 }
 

@@ -49,6 +49,8 @@ pub struct VerifiedStore {
     pub records: u64,
     /// A tail that a crash has torn, which the next opening cuts off. It was never acked.
     pub torn: Option<CutTail>,
+    /// Segments that are left of an interrupted compaction, which the next opening removes.
+    pub leftovers: Vec<String>,
     /// Segments that nothing refers to.
     pub unknown: Vec<String>,
     pub damage: Vec<Damage>,

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     journal::DamagedEvents,
-    model::Offset,
+    model::{Offset, Time},
     store::{
-        Store, Transaction,
+        Joiner, Store, Transaction,
         local::{LocalOptions, LocalStore},
-        suite::{block, topic},
+        suite::{TestJoiner, block, topic},
     },
     sys::{Clock, Entropy, LockError, Loss, SimulatedDisk},
 };
@@ -85,6 +85,60 @@ async fn a_good_store_is_called_good_and_stays_as_it_is() {
         let record = offline.records().unwrap().get("a").await.unwrap().unwrap();
         assert_eq!(record.value, "value");
         assert!(content(&disk) == before, "it was written to");
+    }
+}
+
+/// Compacts what [`filled`] has, with a clock that steps back in a block; gives how many operations that took before and behind.
+async fn compacted() -> (SimulatedDisk, usize) {
+    let disk = filled(true).await;
+    let (store, local) = open(&disk);
+    let mut next = store.blocks.extent(topic(1)).await.unwrap().next.get();
+    for number in 0..20 {
+        let mut block = block(topic(1), next, 1, 200);
+        block.head.last_committed = Time::from_millis(if number % 2 == 0 { 10_000 } else { 20 });
+        block.head.first_committed = block.head.last_committed;
+        store.blocks.append(block).await.unwrap();
+        next += 1;
+    }
+    let start = disk.operations();
+    store.blocks.compact(Joiner::new(TestJoiner)).await.unwrap();
+    assert!(store.blocks.stats().segments_replaced >= 2);
+    local.close().await.unwrap();
+    (disk, start)
+}
+
+/// What compaction made is good, and what an interrupted one left is neither damage nor unknown.
+#[tokio::test]
+async fn compaction_leaves_a_good_store_whenever_it_ends() {
+    let (disk, start) = compacted().await;
+    let found = verify(&disk);
+    assert_eq!((found.damage, found.unknown, found.leftovers, found.dead_blocks), (vec![], vec![], vec![], 0));
+    let mut leftovers = 0;
+    for operations in start..=disk.operations() {
+        for loss in [Loss::Everything, Loss::Nothing, Loss::Some(operations as u64)] {
+            let crashed = disk.crash_after(operations, loss);
+            let found = verify(&crashed);
+            assert_eq!((found.damage, found.unknown), (vec![], vec![]), "{operations} operations, {loss:?}");
+            let (_store, local) = open(&crashed);
+            drop(local);
+            assert_eq!(verify(&crashed).leftovers, [""; 0]);
+            leftovers += found.leftovers.len();
+        }
+    }
+    assert!(leftovers > 10, "{leftovers}");
+}
+
+#[tokio::test]
+async fn a_changed_bit_is_found_in_a_compacted_segment() {
+    let (disk, _) = compacted().await;
+    let (file, len) = files(&disk).into_iter().find(|(file, _)| file.contains("compact-")).unwrap();
+    for position in (0..len).step_by(7) {
+        let bad = disk.crash(Loss::Nothing);
+        let mut byte = [0];
+        bad.disk().open(&file).unwrap().read_exact_at(&mut byte, position).unwrap();
+        bad.damage(&file, position, &[byte[0] ^ 0x10]);
+        let found = verify(&bad);
+        assert!(found.damage.iter().any(|damage| damage.file == file), "{position}: {found:?}");
     }
 }
 

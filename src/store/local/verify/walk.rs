@@ -7,8 +7,8 @@ use redb::ReadableTable;
 use super::{Known, OfflineStore, VerifiedStore, meta_damage};
 use crate::{
     journal::{
-        Damage, ExpectedSegment, Frame, FrameEntry, JournalId, SegmentIndex, SegmentPlace, VerifiedSegment,
-        segment_path, verify_segment,
+        Damage, ExpectedSegment, Frame, FrameEntry, JournalId, SegmentIndex, SegmentKind, SegmentPlace,
+        VerifiedSegment, segment_path, verify_segment,
     },
     model::{Time, TopicId},
     store::{
@@ -16,7 +16,7 @@ use crate::{
         local::{
             catalogue::{self, grow, range_of},
             database::{Meta, RANGES},
-            rows::{RangeRow, SegmentRow, TopicRow},
+            rows::{FrameCount, RangeRow, SegmentRow, TopicRow},
         },
     },
 };
@@ -58,16 +58,15 @@ impl<'a> Walk<'a> {
     pub(super) fn run(mut self, files: &[u64], look: &mut dyn FnMut(&Block) -> Result<(), String>) {
         let there: BTreeSet<u64> = files.iter().copied().collect();
         let numbers = match self.known {
-            None => there,
-            Some(known) => {
-                let active = known.journal.active.number;
-                let (behind, before): (BTreeSet<u64>, BTreeSet<u64>) = there
-                    .iter()
-                    .filter(|number| !known.segments.contains_key(number))
-                    .partition(|number| **number >= active);
-                self.found.unknown = before.into_iter().map(segment_path).collect();
-                known.segments.keys().copied().chain([active]).chain(behind).collect()
+            None => {
+                // Without the catalogue nothing tells in which order compacted segments follow, nor which are left over.
+                let (mut numbers, compacted): (Vec<u64>, Vec<u64>) =
+                    there.into_iter().partition(|number| SegmentKind::of(*number) == SegmentKind::Written);
+                self.is_complete = compacted.is_empty();
+                numbers.splice(..0, compacted);
+                numbers
             }
+            Some(known) => self.in_order(known, there),
         };
         let last = numbers.last().copied();
         let mut compared = false;
@@ -89,6 +88,24 @@ impl<'a> Walk<'a> {
         self.found.topics = self.topics.len() as u64;
     }
 
+    /// Registered segments in the order of what they stand for, then the others.
+    fn in_order(&mut self, known: &Known, there: BTreeSet<u64>) -> Vec<u64> {
+        let active = known.journal.active.number;
+        let mut numbers: Vec<u64> = known.segments.keys().copied().collect();
+        numbers.sort_by_key(|number| (known.segments[number].first_sequence, *number));
+        numbers.push(active);
+        for number in there.into_iter().filter(|number| !known.segments.contains_key(number) && *number != active) {
+            if known.journal.is_leftover(number) {
+                self.found.leftovers.push(segment_path(number));
+            } else if SegmentKind::of(number) == SegmentKind::Compacted || number < active {
+                self.found.unknown.push(segment_path(number));
+            } else {
+                numbers.push(number);
+            }
+        }
+        numbers
+    }
+
     fn segment(
         &mut self,
         number: u64,
@@ -101,9 +118,12 @@ impl<'a> Walk<'a> {
         let expected = ExpectedSegment {
             journal: self.journal,
             number,
-            place: active.or(self.next.take().filter(|next| next.number == number)),
+            place: match SegmentKind::of(number) {
+                SegmentKind::Written => active.or(self.next.take().filter(|next| next.number == number)),
+                SegmentKind::Compacted => Some(SegmentPlace::of_compacted(number)),
+            },
             is_sealed: row.is_some() || !is_last,
-            is_known: row.is_some() || active.is_some(),
+            is_known: row.is_some() || active.is_some() || SegmentKind::of(number) == SegmentKind::Compacted,
             mark: state.and_then(|state| state.mark),
         };
         let (known, found) = (self.known, &mut *self.found);
@@ -122,7 +142,7 @@ impl<'a> Walk<'a> {
         self.found.bytes += verified.bytes;
         self.found.damage.append(&mut verified.damage);
         self.found.torn = verified.torn.take().or(self.found.torn.take());
-        self.next = verified.next;
+        self.next = verified.next.or(self.next.take());
         self.is_complete &= verified.is_whole;
         match row {
             Some(row) => self.compare_segment(number, row, &verified),
@@ -156,8 +176,9 @@ impl<'a> Walk<'a> {
             }
             return;
         }
-        let next_sequence = verified.next.map(|next| next.first_sequence);
-        if next_sequence != Some(row.next_sequence) || verified.bytes != row.bytes {
+        // Those of a compacted segment say what it stands for, which is not to be seen in the segment.
+        let fits = verified.next.is_none_or(|next| next.first_sequence == row.next_sequence);
+        if !fits || verified.bytes != row.bytes || !self.counts_fit(row, verified) {
             self.found.damage.push(meta_damage(format!("the row of segment {number} does not fit the segment")));
         }
         let index = SegmentIndex::of(&verified.frames);
@@ -166,28 +187,42 @@ impl<'a> Walk<'a> {
             if self.is_forgotten(topic) {
                 continue;
             }
-            ranges += 1;
-            for entry in entries {
-                self.grow(number, topic, entry);
-            }
-            if let Err(what) = self.compare_range(number, topic, entries) {
-                let what = format!("topic {topic} in segment {number}: {what}");
-                self.found.damage.push(meta_damage(what));
+            for entries in entries.chunk_by(|before, after| before.end() == after.base) {
+                ranges += 1;
+                for entry in entries {
+                    self.grow(number, topic, entry);
+                }
+                if let Err(what) = self.compare_range(number, topic, entries) {
+                    let what = format!("topic {topic} in segment {number}: {what}");
+                    self.found.damage.push(meta_damage(what));
+                }
             }
         }
         self.ranges.insert(number, ranges);
+    }
+
+    fn counts_fit(&self, row: &SegmentRow, verified: &VerifiedSegment) -> bool {
+        let index = SegmentIndex::of(&verified.frames);
+        let (mut all, mut live) = (FrameCount::default(), FrameCount::default());
+        for (topic, entries) in index.topics() {
+            let count = FrameCount::of(entries);
+            all.add(count);
+            if !self.is_forgotten(topic) {
+                live.add(count);
+            }
+        }
+        (all, live) == (row.all, row.live)
     }
 
     fn compare_range(&self, number: u64, topic: TopicId, entries: &[FrameEntry]) -> Result<(), String> {
         let Some(meta) = &self.store.meta else { return Ok(()) };
         let row = catalogue::range_at(meta, topic, entries[0].base).map_err(|error| error.to_string())?;
         let row = row.ok_or("the catalogue has no row for its offsets")?;
-        let (mut extent, mut latest) = (Extent::EMPTY, Time::from_nanos(i64::MIN));
-        let mut is = range_of(number, entries, &mut extent, &mut latest);
-        is.latest = match self.topics.get(&topic) {
+        let latest = match self.topics.get(&topic) {
             Some((_, latest)) if self.is_complete => *latest,
             _ => row.latest,
         };
+        let is = range_of(number, entries, latest);
         if is == row { Ok(()) } else { Err("the catalogue's row does not fit the blocks".to_owned()) }
     }
 
@@ -200,7 +235,7 @@ impl<'a> Walk<'a> {
         });
         let rows: HashMap<TopicId, (Extent, Time)> = rows.collect();
         for (topic, is) in &self.topics {
-            if rows.get(topic) != Some(is) {
+            if !rows.get(topic).is_some_and(|row| topic_fits(row, is)) {
                 let what = format!("the row of topic {topic} does not fit the blocks of the registered segments");
                 self.found.damage.push(meta_damage(what));
             }
@@ -248,4 +283,14 @@ impl<'a> Walk<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a topic's row fits what the segments have. A joined block tells the latest commit time in it, and the row the last one, which
+/// is earlier when the clock was set back in between.
+fn topic_fits((row, row_latest): &(Extent, Time), (is, latest): &(Extent, Time)) -> bool {
+    let last_fits = match (row.last, is.last) {
+        (Some((row, row_time)), Some((id, time))) => row == id && row_time <= time,
+        (row, is) => row == is,
+    };
+    last_fits && row_latest == latest && Extent { last: is.last, ..*row } == *is
 }
