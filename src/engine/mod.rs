@@ -40,7 +40,7 @@ pub use verify::BlockVerifier;
 
 use crate::{
     model::{ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},
-    store::{AppendError, Stats, Store, Transaction},
+    store::{AppendError, HealthError, Stats, Store, Transaction},
     sys::{Clock, Entropy},
 };
 
@@ -133,9 +133,9 @@ impl Engine {
         self.0.admission.clone().acquire_many_owned(bytes).await.expect("the semaphore is never closed")
     }
 
-    /// Whether events can be committed: the error that stopped the store, if one did.
-    pub fn health(&self) -> Result<(), AppendError> {
-        self.0.store.blocks.health()
+    /// Whether events can be committed, and what is known of topics changed: the error that stopped the store, if one did.
+    pub fn health(&self) -> Result<(), HealthError> {
+        self.0.store.health()
     }
 
     /// What the store has counted since it was opened.

@@ -44,7 +44,7 @@ impl Node {
         self.metrics.rpc(path).expect("the streaming methods are registered")
     }
 
-    /// Answers whether events can be stored.
+    /// Answers whether everything can be stored that clients ask for.
     pub(super) fn healthy(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         let engine = self.engine.clone();
         Arc::new(move || engine.health().is_ok())

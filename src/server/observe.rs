@@ -36,6 +36,12 @@ pub(super) fn register(node: &Node) {
     metrics.observe_gauge("ensign_uptime_seconds", "How long the server has been running, in seconds", move || {
         clock.elapsed().saturating_sub(started).as_secs()
     });
+    let engine = node.engine.clone();
+    metrics.observe_gauge(
+        "ensign_healthy",
+        "1 while everything can be stored; 0 once the disk has failed and only a restart helps",
+        move || u64::from(engine.health().is_ok()),
+    );
     metrics.observe_gauge("ensign_resident_memory_bytes", "The process's resident memory", resident_bytes);
 }
 

@@ -212,4 +212,8 @@ impl RecordStore for MemoryRecords {
         }
         Box::pin(ready(Ok(revision)))
     }
+
+    fn health(&self) -> Result<(), RecordError> {
+        Ok(())
+    }
 }

@@ -31,7 +31,23 @@ pub struct Store {
     pub records: Records,
 }
 
+/// Why nothing, or not everything, can be stored any more until the store is opened again.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum HealthError {
+    #[error(transparent)]
+    Blocks(#[from] AppendError),
+    #[error(transparent)]
+    Records(#[from] RecordError),
+}
+
 impl Store {
+    /// Whether blocks and records can be stored.
+    pub fn health(&self) -> Result<(), HealthError> {
+        self.blocks.health()?;
+        Ok(self.records.health()?)
+    }
+
     /// A store in plain collections: the model that the others are compared with, and the double for tests above.
     pub fn memory() -> Store {
         Store {

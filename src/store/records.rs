@@ -78,6 +78,7 @@ pub trait RecordStore: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> Reply<'_, Result<Vec<(Bytes, Record)>, RecordError>>;
     fn commit(&self, transaction: Transaction) -> Reply<'_, Result<Revision, RecordError>>;
+    fn health(&self) -> Result<(), RecordError>;
 }
 
 /// The records of all modules above; each keeps its keys under a prefix of its own.
@@ -107,5 +108,10 @@ impl Records {
     /// Carries out a transaction; resolves when it is durable, with the revision that everything it put has.
     pub async fn commit(&self, transaction: Transaction) -> Result<Revision, RecordError> {
         self.0.commit(transaction).await
+    }
+
+    /// Whether transactions can succeed: the error that ended all writing, if one did. A want of room is none.
+    pub fn health(&self) -> Result<(), RecordError> {
+        self.0.health()
     }
 }

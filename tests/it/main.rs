@@ -11,9 +11,11 @@
 mod cli;
 mod conformance;
 mod documents;
+mod faults;
 mod harness;
 mod keyring;
 mod layers;
+mod node;
 mod proto;
 mod python;
 mod sdks;

@@ -14,9 +14,12 @@ use crate::{model::API_VERSION, server::lifecycle::Phase, telemetry::METRICS_CON
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
 
+/// What the probes say once the disk has failed.
+const UNHEALTHY: &str = "the disk failed and nothing more is written to it, restart to recover";
+
 /// `GET /v1/status`.
 pub(super) async fn status(State(state): State<RestState>) -> Response {
-    with_status(&state, StatusCode::OK, "ok")
+    with_status(&state, StatusCode::OK, if (state.healthy)() { "ok" } else { "unhealthy" })
 }
 
 /// What every route but the probes answers while nothing is served.
@@ -34,9 +37,14 @@ fn with_status(state: &RestState, code: StatusCode, status: &str) -> Response {
     reply::json(code, &json!({"status": status, "uptime": uptime, "version": API_VERSION}))
 }
 
-/// `GET /livez`, `GET /healthz`: the process answers.
+/// `GET /livez`: the process answers.
 pub(super) async fn live() -> Response {
     reply::with_type(StatusCode::OK, PLAIN, "ok")
+}
+
+/// `GET /healthz`: whether everything can be stored. When not, nothing but a restart helps.
+pub(super) async fn healthy(State(state): State<RestState>) -> Response {
+    if (state.healthy)() { live().await } else { reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, UNHEALTHY) }
 }
 
 /// `GET /readyz`: whether it makes sense to send work here. Maintenance is not a reason to look for another server.
@@ -45,9 +53,9 @@ pub(super) async fn ready(State(state): State<RestState>) -> Response {
         return reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping");
     }
     if !(state.healthy)() {
-        return reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "events cannot be stored");
+        return reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, UNHEALTHY);
     }
-    reply::with_type(StatusCode::OK, PLAIN, "ok")
+    live().await
 }
 
 /// `GET /metrics`.

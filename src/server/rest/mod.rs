@@ -74,7 +74,7 @@ pub(super) fn router(state: RestState) -> Router {
         .route("/.well-known/openid-configuration", get_alone(wellknown::openid))
         .route("/metrics", get(health::metrics).fallback(refuse_all_but_get))
         .route("/livez", get(health::live).fallback(refuse_all_but_get))
-        .route("/healthz", get(health::live).fallback(refuse_all_but_get))
+        .route("/healthz", get(health::healthy).fallback(refuse_all_but_get))
         .route("/readyz", get(health::ready).fallback(refuse_all_but_get))
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(state.clone(), gate::pass))

@@ -288,8 +288,14 @@ async fn probes_and_metrics() {
     assert_eq!(metrics.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
     assert!(String::from_utf8(metrics.body).unwrap().contains("ensign_events{"));
     world.healthy.store(false, Ordering::SeqCst);
-    assert_eq!(world.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    for path in ["/readyz", "/healthz"] {
+        let reply = world.get(path).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert!(reply.body.ends_with(b"restart to recover"), "{path}");
+    }
     assert_eq!(world.get("/livez").await.status, StatusCode::OK);
+    let status = world.get("/v1/status").await;
+    assert_eq!((status.status, &status.json()["status"]), (StatusCode::OK, &json!("unhealthy")));
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ impl Committer {
             WriteError::NoSpace { source } => AppendError::NoSpace { source },
             WriteError::Poisoned { source } => {
                 if matches!(heads.taking, Taking::Yes) {
+                    tracing::error!(error = %source, "the journal cannot be written any more: restart to recover");
                     heads.taking = Taking::Poisoned(Arc::clone(&source));
                 }
                 AppendError::Poisoned { source: Some(source) }

@@ -1,9 +1,13 @@
-//! redb over the disk: opening it, and getting over a full disk.
+//! redb over the disk: opening it, getting over a full disk, and living on without the disk.
+//!
+//! redb refuses everything, reading too, once something has failed. After a want of room the file is opened again for the next
+//! change. After any other failure nothing more is written to it; what it has stays readable, through an overlay
+//! that keeps in memory what redb does to put an interrupted commit in order.
 
 use std::{
     io,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -64,6 +68,10 @@ fn open(file: DiskFile, doubtful: &Arc<AtomicBool>) -> Result<Database, redb::Er
     open_over(Backend { file, doubtful: Arc::clone(doubtful) })
 }
 
+fn open_overlaid(disk: &Disk) -> Result<Database, redb::Error> {
+    open_over(Overlay::over(disk.open(META_FILE)?)?)
+}
+
 fn open_over(backend: impl StorageBackend) -> Result<Database, redb::Error> {
     Ok(Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend)?)
 }
@@ -73,11 +81,42 @@ fn open_over(backend: impl StorageBackend) -> Result<Database, redb::Error> {
 pub(super) struct Meta {
     disk: Disk,
     doubtful: Arc<AtomicBool>,
+    /// Why nothing is written any more.
+    failed: OnceLock<String>,
+    /// Held by whoever changes something or exchanges the database, so that nothing is ever written over another one
+    /// than the file. Taken before `access`.
+    exchange: Mutex<()>,
     /// Held for reading by whoever uses the database, and for writing to exchange it.
-    database: RwLock<Option<Database>>,
+    access: RwLock<Access>,
+}
+
+/// What the database is open over.
+#[derive(Debug)]
+enum Access {
+    File(Database),
+    /// What changes is kept in memory: the file is not written to, for now or any more.
+    Overlay(Database),
+    /// Not even that could be opened.
+    Lost,
+    Closed,
+}
+
+impl Access {
+    fn database(&self) -> Result<&Database, redb::Error> {
+        match self {
+            Access::File(database) | Access::Overlay(database) => Ok(database),
+            Access::Lost => Err(redb::Error::PreviousIo),
+            Access::Closed => Err(redb::Error::DatabaseClosed),
+        }
+    }
 }
 
 impl Meta {
+    fn new(disk: &Disk, doubtful: Arc<AtomicBool>, access: Access) -> Meta {
+        let (exchange, access) = (Mutex::new(()), RwLock::new(access));
+        Meta { disk: disk.clone(), doubtful, failed: OnceLock::new(), exchange, access }
+    }
+
     pub(super) fn exists(disk: &Disk) -> io::Result<bool> {
         Ok(disk.list("")?.iter().any(|name| name == META_FILE))
     }
@@ -106,7 +145,7 @@ impl Meta {
         let file = disk.open(META_FILE).map_err(OpenError::io("open", META_FILE))?;
         let doubtful = Arc::default();
         let database = open(file, &doubtful).map_err(OpenError::records("open"))?;
-        Ok(Meta { disk: disk.clone(), doubtful, database: RwLock::new(Some(database)) })
+        Ok(Meta::new(disk, doubtful, Access::File(database)))
     }
 
     /// Opens the database for looking at it: its file stays as it is, also when it was not closed. Says whether all its pages fit
@@ -116,18 +155,38 @@ impl Meta {
         let overlay = disk.open(META_FILE).and_then(Overlay::over).map_err(io)?;
         let mut database = open_over(overlay).map_err(OpenError::records("open"))?;
         let is_intact = database.check_integrity().map_err(|error| OpenError::records("check")(error.into()))?;
-        let meta = Meta { disk: disk.clone(), doubtful: Arc::default(), database: RwLock::new(Some(database)) };
-        Ok((meta, is_intact))
+        Ok((Meta::new(disk, Arc::default(), Access::Overlay(database)), is_intact))
     }
 
-    /// Looks at what is committed.
+    /// Looks at what is committed. When the disk fails meanwhile, it looks a second time.
     pub(super) fn read<T>(
         &self,
-        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+        mut look: impl FnMut(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or(redb::Error::DatabaseClosed)?;
-        look(&database.begin_read()?)
+        let result = self.try_read(&mut look);
+        match &result {
+            Err(error @ redb::Error::Io(_)) => {
+                let _exchanging = self.exchanging();
+                self.fail(error);
+            }
+            // Somebody else met the failure, and decides what it means. One bad place must not take the others with it.
+            Err(redb::Error::PreviousIo) => {
+                let _exchanging = self.exchanging();
+                self.retreat();
+            }
+            _ => return result,
+        }
+        self.try_read(&mut look)
+    }
+
+    fn try_read<T>(&self, look: &mut impl FnMut(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        look(&access.database()?.begin_read()?)
+    }
+
+    /// Whether something can be changed: what failed, if something did.
+    pub(super) fn health(&self) -> Result<(), &str> {
+        self.failed.get().map_or(Ok(()), |message| Err(message))
     }
 
     /// Changes something; durable when it returns. When there was no room nothing was changed, and there may be room the next
@@ -136,34 +195,75 @@ impl Meta {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
-        let result = self.try_write(change);
-        if let Err(redb::Error::Io(error)) = &result
-            && is_no_space(error)
-            && !self.doubtful.load(Ordering::SeqCst)
-        {
-            self.reopen()?;
+        let _exchanging = self.exchanging();
+        let error = match self.reopen().and_then(|()| self.try_write(change)) {
+            Ok(changed) => return Ok(changed),
+            Err(redb::Error::DatabaseClosed) => return Err(redb::Error::DatabaseClosed),
+            Err(error) => error,
+        };
+        if self.can_be_tried_again(&error) {
+            self.retreat();
+            return Err(error);
         }
-        result
+        self.fail(&error);
+        Err(match error {
+            // Its kind would promise that there may be room the next time.
+            redb::Error::Io(error) => redb::Error::Io(io::Error::other(error.to_string())),
+            other => other,
+        })
     }
 
     fn try_write<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
-        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let transaction = begin(database.as_ref().ok_or(redb::Error::DatabaseClosed)?)?;
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        let transaction = begin(access.database()?)?;
         let changed = change(&transaction)?;
         transaction.commit()?;
         Ok(changed)
     }
 
-    /// redb refuses everything after an error until it is opened anew.
+    /// Whether there was no room, and nothing worse: a sync that fails leaves what nobody knows, for whatever reason.
+    fn can_be_tried_again(&self, error: &redb::Error) -> bool {
+        matches!(error, redb::Error::Io(error) if is_no_space(error)) && !self.doubtful.load(Ordering::SeqCst)
+    }
+
+    /// Goes back to the file after there was no room. With the exchange held.
     fn reopen(&self) -> Result<(), redb::Error> {
-        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
-        drop(database.take());
-        *database = Some(open(self.disk.open(META_FILE)?, &self.doubtful)?);
+        if self.failed.get().is_some() {
+            return Err(redb::Error::PreviousIo);
+        }
+        if !matches!(*self.access.read().unwrap_or_else(PoisonError::into_inner), Access::Overlay(_) | Access::Lost) {
+            return Ok(());
+        }
+        let database = open(self.disk.open(META_FILE)?, &self.doubtful)?;
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Access::File(database);
         Ok(())
     }
 
+    /// Leaves the file alone. What is in it is still read. With the exchange held.
+    fn retreat(&self) {
+        let mut access = self.access.write().unwrap_or_else(PoisonError::into_inner);
+        // redb must have let go of the file before it is looked at.
+        *access = Access::Lost;
+        match open_overlaid(&self.disk) {
+            Ok(database) => *access = Access::Overlay(database),
+            Err(error) => tracing::error!(%error, "meta.redb cannot be read any more"),
+        }
+    }
+
+    /// Ends all writing.
+    fn fail(&self, error: &redb::Error) {
+        if self.failed.set(error.to_string()).is_ok() {
+            tracing::error!(%error, "meta.redb failed: nothing is written to it any more, restart to recover");
+        }
+        self.retreat();
+    }
+
+    fn exchanging(&self) -> MutexGuard<'_, ()> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn close(&self) {
-        drop(self.database.write().unwrap_or_else(PoisonError::into_inner).take());
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Access::Closed;
     }
 }
 

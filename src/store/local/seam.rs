@@ -132,6 +132,11 @@ impl RecordStore for Seam {
         drop(self.recorder.send(Task::Commit(transaction, reply)));
         Box::pin(async move { result.await.unwrap_or(Err(RecordError::Closed)) })
     }
+
+    fn health(&self) -> Result<(), RecordError> {
+        let health = self.shared.meta.health();
+        health.map_err(|message| RecordError::Failed { action: "write", message: message.to_owned() })
+    }
 }
 
 pub(super) fn get(meta: &Meta, key: &[u8]) -> Result<Option<Record>, redb::Error> {

@@ -152,4 +152,8 @@ impl RecordStore for Archive {
     fn commit(&self, _: Transaction) -> Reply<'_, Result<Revision, RecordError>> {
         Box::pin(std::future::ready(Err(RecordError::Closed)))
     }
+
+    fn health(&self) -> Result<(), RecordError> {
+        Err(RecordError::Closed)
+    }
 }

@@ -1,12 +1,14 @@
 //! Crashes, faults and damage, with blocks and records on one simulated disk.
 
+mod faults;
+
 use std::collections::BTreeMap;
 
 use super::{LocalOptions, LocalStore, OpenError, RecoveryReport};
 use crate::{
     model::{Offset, TopicId},
     store::{
-        AppendError, Block, Extent, ReadError, RecordError, Store, Transaction,
+        AppendError, Block, Extent, HealthError, ReadError, RecordError, Store, Transaction,
         suite::{block, topic},
     },
     sys::{Clock, Entropy, Fault, FaultKind, LockError, Loss, Operation, SimulatedDisk},
@@ -272,175 +274,6 @@ mod random {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(run(steps));
         }
-    }
-}
-
-/// Every write and every sync of the journal fails once: whatever was not answered with success may be there or not,
-/// nothing is taken afterwards, and what was acked stays readable, at once and after opening again.
-#[tokio::test]
-async fn a_failure_poisons_appends_and_nothing_else() {
-    let mut poisoned = 0;
-    for on in [Operation::Write, Operation::Sync] {
-        for after in 0.. {
-            let disk = SimulatedDisk::new();
-            let (store, local, _) = open(&disk);
-            disk.fail(Fault { on, under: "journal", after, kind: FaultKind::Io });
-            let mut user = User::default();
-            let mut failure = None;
-            for number in 0..25_u8 {
-                let topic = topic(number % 3);
-                let known = user.known(topic);
-                let block = nth(topic, known.tried);
-                known.tried = block.head.end().get();
-                match store.blocks.append(block).await {
-                    Ok(()) => user.known(topic).acked = user.known(topic).tried,
-                    Err(error) => {
-                        failure = Some(error);
-                        break;
-                    }
-                }
-            }
-            let Some(failure) = failure else {
-                assert!(!disk.all_failed(), "the workload has no such operation left");
-                break;
-            };
-            poisoned += 1;
-            assert!(matches!(failure, AppendError::Poisoned { .. }), "{on:?} {after}: {failure:?}");
-            for _ in 0..2 {
-                let known = *user.known(topic(0));
-                let refused = store.blocks.append(nth(topic(0), known.acked)).await;
-                assert!(matches!(refused, Err(AppendError::Poisoned { .. })), "{on:?} {after}: {refused:?}");
-            }
-            assert!(matches!(store.blocks.health(), Err(AppendError::Poisoned { .. })));
-            for (topic, known) in &user.topics {
-                let read = store.blocks.read(*topic, Offset::FIRST, usize::MAX).await.unwrap();
-                assert_eq!(read.last().map_or(1, |block| block.head.end().get()), known.acked, "{on:?} {after}");
-            }
-            store.records.commit(Transaction::new().put("still", "there")).await.unwrap();
-            let closed = local.close().await;
-            assert!(matches!(closed, Err(super::CloseError::Poisoned { .. })), "{closed:?}");
-            for loss in [Loss::Everything, Loss::Nothing, Loss::Some(after)] {
-                let (store, _local, _) = open(&disk.crash(loss));
-                user.check(&store, &format!("{on:?} {after} {loss:?}")).await;
-                assert!(store.blocks.health().is_ok());
-            }
-        }
-    }
-    assert!(poisoned > 40, "{poisoned}");
-}
-
-#[tokio::test]
-async fn a_full_disk_refuses_what_waits_and_goes_on_when_there_is_room() {
-    let disk = SimulatedDisk::new();
-    let (store, local, _) = open(&disk);
-    let mut user = User::default();
-    user.append(&store, &[1, 2]).await;
-    disk.fail(Fault { on: Operation::Allocate, under: "journal", after: 0, kind: FaultKind::NoSpace });
-    let mut refused = 0;
-    while !disk.all_failed() || refused == 0 {
-        let next = store.blocks.extent(topic(1)).await.unwrap().next.get();
-        let first = nth(topic(1), next);
-        let second = nth(topic(1), first.head.end().get());
-        let end = second.head.end().get();
-        let (first, second) = (store.blocks.append(first), store.blocks.append(second));
-        match (first.await, second.await) {
-            (Ok(()), Ok(())) => {
-                user.known(topic(1)).acked = end;
-                user.known(topic(1)).tried = end;
-            }
-            (first, Err(AppendError::NoSpace { .. })) => {
-                refused += 1;
-                let next = store.blocks.extent(topic(1)).await.unwrap().next.get();
-                user.known(topic(1)).acked = next;
-                user.known(topic(1)).tried = next;
-                assert!(matches!(first, Ok(()) | Err(AppendError::NoSpace { .. })), "{first:?}");
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-    assert!(store.blocks.health().is_ok(), "a full disk is no poison");
-    user.append(&store, &[1, 2, 1, 3]).await;
-    user.check(&store, "with room again").await;
-    local.close().await.unwrap();
-    user.check(&open(&disk).0, "opened again").await;
-}
-
-#[tokio::test]
-async fn records_refuse_a_full_disk_and_go_on_when_there_is_room() {
-    for on in [Operation::Write, Operation::Allocate] {
-        let disk = SimulatedDisk::new();
-        let (store, local, _) = open(&disk);
-        store.records.commit(Transaction::new().put("a", "1")).await.unwrap();
-        disk.fail(Fault { on, under: "meta.redb", after: 0, kind: FaultKind::NoSpace });
-        let mut number = 0_u64;
-        while !disk.all_failed() {
-            let value = vec![7; 100_000];
-            match store.records.commit(Transaction::new().put(format!("b/{number}"), value)).await {
-                Ok(_) => {}
-                Err(RecordError::NoSpace { .. }) => assert!(disk.all_failed()),
-                Err(other) => panic!("{on:?}: {other:?}"),
-            }
-            number += 1;
-            assert!(number < 1_000, "{on:?} never comes");
-        }
-        assert_eq!(store.records.get("a").await.unwrap().unwrap().value, "1", "{on:?}");
-        store.records.commit(Transaction::new().put("a", "2")).await.unwrap();
-        local.close().await.unwrap();
-        let (store, _local, _) = open(&disk.crash(Loss::Everything));
-        assert_eq!(store.records.get("a").await.unwrap().unwrap().value, "2", "{on:?}");
-    }
-}
-
-/// After a sync that failed nobody knows what is on the disk, so nothing more is written to it.
-#[tokio::test]
-async fn a_failed_sync_ends_the_writing_of_records() {
-    for kind in [FaultKind::Io, FaultKind::NoSpace] {
-        let disk = SimulatedDisk::new();
-        let (store, local, _) = open(&disk);
-        store.records.commit(Transaction::new().put("a", "1")).await.unwrap();
-        disk.fail(Fault { on: Operation::Sync, under: "meta.redb", after: 0, kind });
-        for _ in 0..3 {
-            assert!(store.records.commit(Transaction::new().put("a", "2")).await.is_err());
-        }
-        assert!(disk.all_failed());
-        assert!(local.close().await.is_err(), "the end cannot be noted");
-        for loss in [Loss::Everything, Loss::Some(3)] {
-            let (store, _local, _) = open(&disk.crash(loss));
-            store.records.commit(Transaction::new().put("b", "3")).await.unwrap();
-            let value = store.records.get("a").await.unwrap().unwrap().value;
-            assert!(value == "1" || value == "2", "{value:?}");
-        }
-    }
-}
-
-/// A store whose making failed half-way is made again, or found whole; either way it is durable before it is used.
-#[tokio::test]
-async fn a_store_that_could_not_be_made_is_made_the_next_time() {
-    for on in [
-        Operation::Create,
-        Operation::Allocate,
-        Operation::Write,
-        Operation::Sync,
-        Operation::Rename,
-        Operation::SyncDirectory,
-    ] {
-        let mut failed = 0;
-        for after in 0.. {
-            let disk = SimulatedDisk::new();
-            disk.fail(Fault { on, under: "", after, kind: FaultKind::Io });
-            if let Ok((_, local, _)) = try_open(&disk) {
-                drop(local);
-                break;
-            }
-            failed += 1;
-            let (store, _local, _) = open(&disk);
-            let mut user = User::default();
-            user.append(&store, &[1, 2]).await;
-            user.record(&store, 1).await;
-            let (store, _local, _) = open(&disk.crash(Loss::Everything));
-            user.check(&store, &format!("{on:?} {after}")).await;
-        }
-        assert!(failed > 0, "{on:?}");
     }
 }
 
