@@ -163,7 +163,8 @@ impl Scan {
         Some(first.map_or(self.end, |first| first.min(self.end))..self.end)
     }
 
-    /// Overwrites the tail with zeros and takes its frames off. It is for the caller to sync.
+    /// Overwrites the tail with zeros, durably, and takes its frames off. If the zeros were not durable before something
+    /// is written over them, a crash could leave a frame of the old tail behind a new one that it does not continue.
     pub(super) fn cut(&mut self, segment: &Segment, position: u64, bytes: u64) -> Result<(), JournalError> {
         let io = || JournalError::io("cut", &segment.path);
         let zeros = vec![0; CHUNK_BYTES];
@@ -174,6 +175,7 @@ impl Scan {
             segment.file.write_all_at(&[&zeros[..count]], at).map_err(io())?;
             at += count as u64;
         }
+        segment.file.sync_data().map_err(io())?;
         while self.frames.last().is_some_and(|(_, entry)| entry.position >= position) {
             self.frames.pop();
             self.crcs.pop();

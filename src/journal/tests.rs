@@ -224,6 +224,32 @@ fn damage_before_the_mark_is_refused() {
     damaged(JournalWriter::recover(options(&disk), &known));
 }
 
+/// A tail that was cut right behind the mark was not synced once: a second loss of power could bring back a frame that
+/// had been cut, behind a new one of the same length that it does not continue, and the journal was refused as damaged.
+#[test]
+fn a_cut_behind_the_mark_is_durable_before_it_is_written_over() {
+    let disk = SimulatedDisk::new();
+    let (mut writer, mut next) = (create(&disk), 1);
+    append(&mut writer, &mut next, 2);
+    let known = KnownJournal { mark: Some(writer.tail().unwrap()), ..known() };
+    append(&mut writer, &mut next, 2);
+    let torn = places(&recover(&disk).unwrap())[2];
+    disk.damage(&segment_path(1), torn.position + 130, &[0xee]);
+    let recovered = JournalWriter::recover(options(&disk), &known).unwrap();
+    assert_eq!(recovered.cut.unwrap().position, torn.position);
+    let mut writer = recovered.writer;
+    let other = Frame { payload: Bytes::from(vec![5; frame(3).payload.len()]), ..frame(3) };
+    writer.append(&[other]).unwrap();
+    for operations in 0..=disk.operations() {
+        for seed in 0..64 {
+            let crashed = disk.crash_after(operations, Loss::Some(seed));
+            let recovered = JournalWriter::recover(options(&crashed), &known);
+            let recovered = recovered.unwrap_or_else(|error| panic!("{operations} operations, {seed}: {error:?}"));
+            assert!(recovered.unregistered[0].frames.len() <= 3, "{operations} operations, {seed}");
+        }
+    }
+}
+
 #[test]
 fn a_damaged_payload_is_an_error_and_the_rest_is_read() {
     let disk = SimulatedDisk::new();
