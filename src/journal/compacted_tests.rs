@@ -9,7 +9,7 @@ use super::{
     Segment, SegmentPlace, remove_segments, segment_path,
 };
 use crate::{
-    model::{BlockHead, Offset, Rlid, Time, TopicId, Ulid},
+    model::{BlockHead, Durability, Offset, Rlid, Time, TopicId, Ulid},
     sys::{Clock, Loss, SimulatedDisk},
 };
 
@@ -78,7 +78,12 @@ fn a_compacted_segment_is_durable_under_its_name() {
 #[test]
 fn opening_removes_what_is_left_of_a_compaction() {
     let disk = SimulatedDisk::new();
-    let options = || JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000 };
+    let options = || JournalOptions {
+        disk: disk.disk(),
+        clock: Clock::real(),
+        segment_bytes: 4_000,
+        durability: Durability::Fsync,
+    };
     let mut writer = JournalWriter::create(options(), JOURNAL).unwrap();
     let mut sealed = Vec::new();
     while sealed.len() < 3 {
@@ -120,7 +125,8 @@ fn opening_removes_what_is_left_of_a_compaction() {
 #[test]
 fn kinds_are_not_confused() {
     let disk = SimulatedDisk::new();
-    let options = JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000 };
+    let options =
+        JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000, durability: Durability::Fsync };
     drop(JournalWriter::create(options.clone(), JOURNAL).unwrap());
     write(&disk, FIRST_COMPACTED, &frames()[..2]).unwrap();
     disk.disk().rename(&segment_path(FIRST_COMPACTED), &segment_path(1)).unwrap();

@@ -2,10 +2,11 @@
 //!
 //! Invariants: what [`JournalWriter::append`] returned is durable, and is found again by [`JournalWriter::recover`] after any
 //! crash; frames have dense sequences; a group of frames takes one write and one sync, and the next begins only after
-//! it. After a write or sync that failed nothing more is written. A torn tail is cut and reported; any other damage is an
-//! error with file and position, never skipped. A compacted segment is written whole beside the journal and takes the place of
-//! sealed ones only when its owner says so; what is left of one that was not is known by its name.
-//! docs/format.md is the specification of the bytes and of recovery.
+//! it. Where an ack needs no sync ([`Durability`](crate::model::Durability)), a group lasts from one sync to the next,
+//! and a crash may leave any first part of it. After a write or sync that failed nothing more is written. A torn tail is cut
+//! and reported; any other damage is an error with file and position, never skipped. A compacted segment is written whole
+//! beside the journal and takes the place of sealed ones only when its owner says so; what is left of one that was not is
+//! known by its name. docs/format.md is the specification of the bytes and of recovery.
 //!
 //! What it does not do: know what is in a payload, remember which segments there are (its owner does, see
 //! [`KnownJournal`]), have threads of its own or wait for anything but the disk.

@@ -188,6 +188,7 @@ impl Recovery<'_> {
             position: SegmentHeader::BYTES as u64,
             next_sequence: header.place.first_sequence,
             last,
+            unsynced: None,
             frames: Vec::new(),
         };
         self.take_active(active)

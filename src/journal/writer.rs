@@ -1,4 +1,4 @@
-//! Appending: groups of frames, each with one write and one sync, in one segment after another.
+//! Appending: groups of frames, each with one write and, if an ack is to mean that, one sync, in one segment after another.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
     segment::{DIR, Footer, JournalId, Segment, SegmentHeader, SegmentPlace, segment_path},
 };
 use crate::{
-    model::TopicId,
+    model::{Durability, TopicId},
     sys::{Clock, Disk},
 };
 
@@ -22,6 +22,8 @@ pub struct JournalOptions {
     pub clock: Clock,
     /// The size at which a segment is sealed, in bytes.
     pub segment_bytes: u64,
+    /// What has to be true of a group before it is answered.
+    pub durability: Durability,
 }
 
 /// A durable place in the journal.
@@ -44,7 +46,7 @@ pub struct Sealed {
     pub successor: SegmentPlace,
 }
 
-/// What has become durable by one write and one sync.
+/// What has been written together, and is as durable as the journal's options want it.
 #[derive(Debug)]
 pub struct Group {
     /// The segment it is in.
@@ -53,8 +55,8 @@ pub struct Group {
     pub entries: Vec<FrameEntry>,
     /// What was written, in bytes.
     pub bytes: u64,
-    /// How long the sync took.
-    pub sync: Duration,
+    /// How long the sync took, if there was one.
+    pub sync: Option<Duration>,
     /// The segment before, if it was sealed for this.
     pub sealed: Option<Sealed>,
 }
@@ -87,6 +89,8 @@ pub(super) struct Active {
     pub(super) next_sequence: u64,
     /// The checksum of the last header.
     pub(super) last: u32,
+    /// The first frame that was written and not synced yet: it and all behind it are one group.
+    pub(super) unsynced: Option<u64>,
     pub(super) frames: Vec<(TopicId, FrameEntry)>,
 }
 
@@ -137,7 +141,17 @@ impl JournalWriter {
         JournalWriter { options, journal, state: State::Between(sealed.next), orphan: Some(sealed) }
     }
 
-    /// The durable end, which is not known any more once a write has failed.
+    /// Makes durable what is not yet, and gives the end.
+    pub fn sync(&mut self) -> Result<Tail, WriteError> {
+        if let State::Active(active) = &mut self.state
+            && let Err(error) = active.sync()
+        {
+            return Err(self.poison(error));
+        }
+        self.tail()
+    }
+
+    /// The end of what was written, which is not known any more once a write has failed.
     pub fn tail(&self) -> Result<Tail, WriteError> {
         match &self.state {
             State::Active(active) => Ok(Tail {
@@ -152,8 +166,8 @@ impl JournalWriter {
         }
     }
 
-    /// Writes the first of these frames, as many as fit into one segment and at least one, with one write and one sync.
-    /// When it returns they are durable.
+    /// Writes the first of these frames, as many as fit into one segment and at least one, with one write and, unless the
+    /// options want less, one sync. Then they are durable when it returns.
     pub fn append(&mut self, frames: &[Frame]) -> Result<Group, WriteError> {
         let first = frames.first().expect("a group has a frame");
         let mut fitting = match &self.state {
@@ -168,7 +182,7 @@ impl JournalWriter {
         if fitting == 0 {
             fitting = active.fitting(frames);
         }
-        match active.append(&frames[..fitting], &self.options.clock) {
+        match active.append(&frames[..fitting], &self.options) {
             Ok(mut group) => {
                 group.sealed = self.orphan.take().map(SealedActive::followed);
                 Ok(group)
@@ -237,6 +251,7 @@ impl Active {
             position: bytes.len() as u64,
             next_sequence: place.first_sequence,
             last,
+            unsynced: None,
             frames: Vec::new(),
         })
     }
@@ -254,12 +269,14 @@ impl Active {
             .count()
     }
 
-    fn append(&mut self, frames: &[Frame], clock: &Clock) -> io::Result<Group> {
-        let (start, group) = (self.position, self.next_sequence);
+    fn append(&mut self, frames: &[Frame], options: &JournalOptions) -> io::Result<Group> {
+        let start = self.position;
+        // What a loss of power can tear has to be of one group, whatever number of writes it took.
+        let group = self.unsynced.unwrap_or(self.next_sequence);
         let (mut position, mut last) = (start, self.last);
         let mut headers = Vec::with_capacity(frames.len());
         let mut entries = Vec::with_capacity(frames.len());
-        for (frame, sequence) in frames.iter().zip(group..) {
+        for (frame, sequence) in frames.iter().zip(self.next_sequence..) {
             let stored_bytes = u32::try_from(frame.payload.len()).expect("a payload is smaller than a segment");
             let header = FrameHeader {
                 sequence,
@@ -278,9 +295,8 @@ impl Active {
         let pieces: Vec<&[u8]> =
             headers.iter().zip(frames).flat_map(|(header, frame)| [&header[..], &frame.payload[..]]).collect();
         self.segment.file.write_all_at(&pieces, start)?;
-        let before = clock.elapsed();
-        self.segment.file.sync_data()?;
-        let sync = clock.elapsed().saturating_sub(before);
+        self.unsynced = Some(group);
+        let sync = if options.durability.needs_sync() { Some(self.timed_sync(&options.clock)?) } else { None };
         self.position = position;
         self.last = last;
         self.next_sequence += frames.len() as u64;
@@ -288,8 +304,25 @@ impl Active {
         Ok(Group { segment: Arc::clone(&self.segment), entries, bytes: position - start, sync, sealed: None })
     }
 
-    /// Ends the segment: index and footer are durable, and then nothing follows them.
+    fn timed_sync(&mut self, clock: &Clock) -> io::Result<Duration> {
+        let before = clock.elapsed();
+        self.sync()?;
+        Ok(clock.elapsed().saturating_sub(before))
+    }
+
+    /// Makes durable what was written and is not yet.
+    fn sync(&mut self) -> io::Result<()> {
+        if self.unsynced.is_some() {
+            self.segment.file.sync_data()?;
+            self.unsynced = None;
+        }
+        Ok(())
+    }
+
+    /// Ends the segment: index and footer are durable, and then nothing follows them. The frames are durable before either
+    /// is written, because whoever finds a footer takes the frames before it for whole.
     fn seal(&mut self) -> io::Result<SealedActive> {
+        self.sync()?;
         let index = SegmentIndex::of(&self.frames);
         let bytes = index.encode();
         let footer = Footer {

@@ -12,7 +12,7 @@ pub const SYNC_BUCKETS_US: [u64; 13] =
 /// Counts since a store was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Groups of blocks that became durable together, and how many blocks and bytes were in them, headers included.
+    /// Groups of blocks that were written together, and how many blocks and bytes were in them, headers included.
     pub groups: u64,
     pub blocks: u64,
     pub bytes: u64,
@@ -54,10 +54,11 @@ fn add(counter: &AtomicU64, count: u64) {
 }
 
 impl Counters {
-    pub(super) fn group(&self, blocks: u64, bytes: u64, sync: Duration) {
+    pub(super) fn group(&self, blocks: u64, bytes: u64, sync: Option<Duration>) {
         add(&self.groups, 1);
         add(&self.blocks, blocks);
         add(&self.bytes, bytes);
+        let Some(sync) = sync else { return };
         let us = u64::try_from(sync.as_micros()).unwrap_or(u64::MAX);
         add(&self.syncs[SYNC_BUCKETS_US.partition_point(|end| *end < us)], 1);
         add(&self.sync_ns, u64::try_from(sync.as_nanos()).unwrap_or(u64::MAX));
@@ -96,10 +97,11 @@ mod tests {
     fn a_sync_is_counted_in_its_bucket() {
         let counters = Counters::default();
         for us in [0, 50, 51, 1_000_000, 2_000_000] {
-            counters.group(2, 10, Duration::from_micros(us));
+            counters.group(2, 10, Some(Duration::from_micros(us)));
         }
+        counters.group(2, 10, None);
         let stats = counters.read();
-        assert_eq!((stats.groups, stats.blocks, stats.bytes), (5, 10, 50));
+        assert_eq!((stats.groups, stats.blocks, stats.bytes), (6, 12, 60));
         assert_eq!(stats.syncs, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
         assert_eq!(stats.sync_time, Duration::from_micros(3_000_101));
     }

@@ -8,7 +8,7 @@ use super::{
     local::{LocalOptions, LocalStore},
 };
 use crate::{
-    model::{Offset, Rlid, Time, TopicId, Ulid},
+    model::{Durability, Offset, Rlid, Time, TopicId, Ulid},
     sys::{Clock, Disk, Entropy, SimulatedDisk},
 };
 
@@ -307,7 +307,7 @@ async fn memory() {
 }
 
 /// So small that the suite fills several, with a frame or two that needs one of its own.
-const SMALL: LocalOptions = LocalOptions { segment_bytes: 2_000 };
+const SMALL: LocalOptions = LocalOptions { segment_bytes: 2_000, durability: Durability::Fsync };
 
 async fn check_local(disk: &Disk, options: LocalOptions) {
     let open = || LocalStore::open(disk, &Clock::real(), &Entropy::real(), options).unwrap();

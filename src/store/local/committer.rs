@@ -57,7 +57,7 @@ impl Committer {
                 }
                 _ if !heads.queue.is_empty() => return Ok(std::mem::take(&mut heads.queue)),
                 Taking::Closing => {
-                    return Err(match self.writer.tail() {
+                    return Err(match self.writer.sync() {
                         Ok(tail) => Ending::Closed(tail),
                         Err(WriteError::Poisoned { source } | WriteError::NoSpace { source }) => {
                             Ending::Poisoned(source)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{LocalOptions, LocalStore, RecoveryReport};
 use crate::{
-    model::{Offset, TopicId},
+    model::{Durability, Offset, TopicId},
     store::{
         Block, CompactError, Joiner, Store,
         suite::{TestJoiner, UNKNOWN_KEY, block, events, topic},
@@ -12,7 +12,7 @@ use crate::{
     sys::{Clock, Entropy, Fault, FaultKind, Loss, Operation, SimulatedDisk},
 };
 
-const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 6_000 };
+const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 6_000, durability: Durability::Fsync };
 
 fn open(disk: &SimulatedDisk) -> (Store, LocalStore, RecoveryReport) {
     LocalStore::open(&disk.disk(), &Clock::real(), &Entropy::seeded(1), OPTIONS).unwrap()

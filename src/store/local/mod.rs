@@ -5,7 +5,8 @@
 //! to redb, several transactions at one commit. `ensign-read-0` and `-1` read. `ensign-compact` rewrites sealed segments in which much
 //! is small or dead, and has the records' thread put them in the place of the old ones.
 //!
-//! Invariants: an append or a transaction is answered only when it is durable. A topic's blocks become durable in the order in
+//! Invariants: an append or a transaction is answered only when it is durable, an append only as durable as
+//! [`LocalOptions`] want it. A topic's blocks become durable in the order in
 //! which they were appended. Opening reads the catalogue and the headers of the active segment, however much is
 //! stored. Lock order: the heads' lock is never held while another one is taken, nor while the disk is waited for.
 //!
@@ -57,7 +58,7 @@ use self::{
 use super::{Blocks, Records, Store, stats::Counters};
 use crate::{
     journal::{CutTail, JournalId, JournalOptions, JournalWriter, Unregistered, find_orphaned_journal},
-    model::limits::SEGMENT_BYTES,
+    model::{Durability, limits::SEGMENT_BYTES},
     sys::{Clock, Disk, DiskLock, Entropy},
 };
 
@@ -69,11 +70,13 @@ const READERS: usize = 2;
 pub struct LocalOptions {
     /// The size at which a segment of the journal is sealed, in bytes.
     pub segment_bytes: u64,
+    /// What has to be true of a block before it is answered.
+    pub durability: Durability,
 }
 
 impl Default for LocalOptions {
     fn default() -> LocalOptions {
-        LocalOptions { segment_bytes: SEGMENT_BYTES }
+        LocalOptions { segment_bytes: SEGMENT_BYTES, durability: Durability::Fsync }
     }
 }
 
@@ -130,8 +133,12 @@ impl LocalStore {
         options: LocalOptions,
     ) -> Result<(Store, LocalStore, RecoveryReport), OpenError> {
         let lock = disk.lock()?;
-        let journal_options =
-            JournalOptions { disk: disk.clone(), clock: clock.clone(), segment_bytes: options.segment_bytes };
+        let journal_options = JournalOptions {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            segment_bytes: options.segment_bytes,
+            durability: options.durability,
+        };
         let created = !Meta::exists(disk).map_err(OpenError::io("list", "the data directory"))?;
         if created {
             create(&journal_options, JournalId(entropy.bytes()))?;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::{LocalOptions, LocalStore, OpenError, RecoveryReport};
 use crate::{
-    model::{Offset, TopicId},
+    model::{Durability, Offset, TopicId},
     store::{
         AppendError, Block, Extent, HealthError, ReadError, RecordError, Store, Transaction,
         suite::{block, topic},
@@ -14,7 +14,7 @@ use crate::{
     sys::{Clock, Entropy, Fault, FaultKind, LockError, Loss, Operation, SimulatedDisk},
 };
 
-const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 2_500 };
+const OPTIONS: LocalOptions = LocalOptions { segment_bytes: 2_500, durability: Durability::Fsync };
 
 fn try_open(disk: &SimulatedDisk) -> Result<(Store, LocalStore, RecoveryReport), OpenError> {
     LocalStore::open(&disk.disk(), &Clock::real(), &Entropy::seeded(1), OPTIONS)

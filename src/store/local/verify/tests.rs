@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::{
     journal::DamagedEvents,
-    model::{Offset, Time},
+    model::{Durability, Offset, Time},
     store::{
         Joiner, Store, Transaction,
         local::{LocalOptions, LocalStore},
@@ -17,7 +17,7 @@ use crate::{
 const SEGMENT_BYTES: u64 = 2_500;
 
 fn open(disk: &SimulatedDisk) -> (Store, LocalStore) {
-    let options = LocalOptions { segment_bytes: SEGMENT_BYTES };
+    let options = LocalOptions { segment_bytes: SEGMENT_BYTES, durability: Durability::Fsync };
     let (store, local, _) = LocalStore::open(&disk.disk(), &Clock::real(), &Entropy::seeded(1), options).unwrap();
     (store, local)
 }
@@ -182,7 +182,7 @@ async fn the_judgement_is_that_of_opening() {
         let bad = disk.crash(Loss::Nothing);
         bad.damage(&file, position, b"\xee\xee\xee\xee");
         let found = verify(&bad);
-        let options = LocalOptions { segment_bytes: SEGMENT_BYTES };
+        let options = LocalOptions { segment_bytes: SEGMENT_BYTES, durability: Durability::Fsync };
         let opened = LocalStore::open(&bad.disk(), &Clock::real(), &Entropy::seeded(1), options);
         match opened {
             Ok((_, _, report)) if report.cut.is_some() => assert_eq!(found.torn, report.cut, "{position}: {found:?}"),

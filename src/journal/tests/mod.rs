@@ -9,7 +9,7 @@ use super::{
     RecoveredJournal, Segment, SegmentPlace, Tail, Unregistered, WriteError, find_orphaned_journal, segment_path,
 };
 use crate::{
-    model::{BlockHead, Offset, Rlid, Time, TopicId, Ulid},
+    model::{BlockHead, Durability, Offset, Rlid, Time, TopicId, Ulid},
     sys::{Clock, Fault, FaultKind, Loss, Operation, SimulatedDisk},
 };
 
@@ -41,7 +41,7 @@ fn frame(sequence: u64) -> Frame {
 }
 
 fn options(disk: &SimulatedDisk) -> JournalOptions {
-    JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000 }
+    JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000, durability: Durability::Fsync }
 }
 
 fn known() -> KnownJournal {
@@ -54,6 +54,8 @@ fn known() -> KnownJournal {
         mark: None,
     }
 }
+
+mod unsynced;
 
 fn create(disk: &SimulatedDisk) -> JournalWriter {
     JournalWriter::create(options(disk), JOURNAL).unwrap()
