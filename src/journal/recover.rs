@@ -161,7 +161,7 @@ impl Recovery<'_> {
         segment.read_at(&mut bytes, 0)?;
         let header = SegmentHeader::decode(&segment.path, &bytes)?;
         let at = len.saturating_sub(Footer::BYTES as u64);
-        let footer = segment.footer(at)?;
+        let mut footer = segment.footer(at)?;
         // A segment that was being made when the power failed may lack anything but frames.
         let is_whole = header.as_ref().is_some_and(|(header, _)| footer.is_some() || len >= header.capacity);
         if !is_whole && is_last && number != self.known.active.number && !scan::has_frame(&segment)? {
@@ -171,6 +171,13 @@ impl Recovery<'_> {
             return Err(JournalError::damaged(&segment.path, 0, "the segment's header is not intact"));
         };
         self.check_place(&segment, &header, number)?;
+        if is_last
+            && let Some(found) = &footer
+            && segment.is_half_sealed(&header, found)?
+        {
+            // The frames are whole, as they were durable before; the sealing is done again.
+            footer = None;
+        }
         if let Some(footer) = footer {
             self.take_sealed(segment, &footer, len, is_last)?;
             return Ok(None);

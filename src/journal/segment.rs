@@ -302,6 +302,19 @@ impl Segment {
         Ok(if read == Footer::BYTES { Footer::decode(&bytes, self.seed) } else { None })
     }
 
+    /// Whether a footer at the end of a file that no other segment follows may be of a sealing that a crash interrupted: when
+    /// index and footer fill the segment to its last byte, the footer can reach the disk without all of the index.
+    pub(super) fn is_half_sealed(&self, header: &SegmentHeader, footer: &Footer) -> Result<bool, JournalError> {
+        if self.len()? != header.capacity {
+            return Ok(false);
+        }
+        match self.index(footer) {
+            Ok(_) => Ok(false),
+            Err(JournalError::Damaged { .. }) => Ok(true),
+            Err(other) => Err(other),
+        }
+    }
+
     pub(super) fn index(&self, footer: &Footer) -> Result<SegmentIndex, JournalError> {
         let damaged = |what| JournalError::damaged(&self.path, footer.index_position, what);
         let len = self.len()?;

@@ -224,6 +224,12 @@ impl<'a> Walk<'a> {
             }
         }
         self.sequence = header.place.first_sequence;
+        if !self.expected.is_sealed
+            && let Some(footer) = &self.footer
+            && self.segment.is_half_sealed(&header, footer)?
+        {
+            (self.footer, self.limit, self.verified.is_sealed) = (None, len, false);
+        }
         if self.footer.is_none() && self.expected.is_sealed {
             self.damage(len.saturating_sub(Footer::BYTES as u64), "there is no footer, although it was sealed");
         } else if self.footer.is_none() && len < header.capacity {

@@ -5,8 +5,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    CutTail, FIRST_COMPACTED, Frame, FrameEntry, JournalError, JournalId, JournalOptions, JournalWriter, KnownJournal,
-    RecoveredJournal, Segment, SegmentPlace, Tail, Unregistered, WriteError, find_orphaned_journal, segment_path,
+    CutTail, ExpectedSegment, FIRST_COMPACTED, Frame, FrameEntry, JournalError, JournalId, JournalOptions,
+    JournalWriter, KnownJournal, RecoveredJournal, Segment, SegmentIndex, SegmentPlace, Tail, Unregistered, WriteError,
+    find_orphaned_journal,
+    segment::{Footer, SegmentHeader},
+    segment_path, verify_segment,
 };
 use crate::{
     model::{BlockHead, Durability, Offset, Rlid, Time, TopicId, Ulid},
@@ -332,6 +335,48 @@ fn a_segment_that_is_missing_unsealed_or_exchanged_is_refused() {
         let disk = three.crash(Loss::Nothing);
         disk.damage(&segment_path(number), 20, &[0xee]);
         assert_eq!(damaged(recover(&disk)).1, 0, "the header of segment {number}");
+    }
+}
+
+/// When index and footer fill a segment to its last byte, nothing is truncated behind them, and a footer at the end is
+/// all that tells that the segment is sealed. It may reach the disk without all of the index, but not without the
+/// frames. Opening once refused such a segment as damaged.
+#[test]
+fn every_crash_point_of_sealing_a_segment_that_is_full() {
+    for durability in [Durability::Fsync, Durability::Os] {
+        let disk = SimulatedDisk::new();
+        let frames: Vec<Frame> = (1..=3).map(frame).collect();
+        let bytes: u64 = frames.iter().map(Frame::bytes).sum();
+        // The frames are of three topics, so the index is as long as it can be.
+        let full = SegmentHeader::BYTES as u64 + bytes + SegmentIndex::bytes_max(3) + Footer::BYTES as u64;
+        let options = |disk: &SimulatedDisk| JournalOptions { segment_bytes: full, durability, ..options(disk) };
+        let mut writer = JournalWriter::create(options(&disk), JOURNAL).unwrap();
+        for frame in &frames {
+            writer.append(std::slice::from_ref(frame)).unwrap();
+        }
+        let before = disk.operations();
+        let sealed = writer.append(&[frame(4)]).unwrap().sealed.unwrap();
+        assert_eq!(sealed.bytes, full);
+        for operations in before..=disk.operations() {
+            for seed in 0..100 {
+                let place = format!("{durability}, {operations} operations, {seed}");
+                let crashed = disk.crash_after(operations, Loss::Some(seed));
+                let expected = ExpectedSegment {
+                    journal: JOURNAL,
+                    number: 1,
+                    place: Some(SegmentPlace::FIRST),
+                    is_sealed: crashed.disk().list("journal").unwrap().len() > 1,
+                    is_known: true,
+                    mark: None,
+                };
+                let verified = verify_segment(&crashed.disk(), &expected, &mut |_| Ok(()));
+                assert_eq!(verified.damage, [], "{place}");
+                let recovered = JournalWriter::recover(options(&crashed), &known());
+                let recovered = recovered.unwrap_or_else(|error| panic!("{place}: {error:?}"));
+                let found = check_frames(&recovered.unregistered);
+                assert!(durability == Durability::Os || found >= 3, "{place}: {found}");
+            }
+        }
     }
 }
 
