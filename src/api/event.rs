@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{
     ensign::{Event, Type},
-    protobuf::{FieldReader, Value},
+    protobuf::{FieldReader, Value, int32},
 };
 use crate::model::Schema;
 
@@ -122,10 +122,4 @@ fn is_timestamp_field(number: u32, value: Value<'_>) -> bool {
         Value::Group => false,
         _ => number > 2,
     }
-}
-
-/// An `int32` as its varint means it: the lower half counts.
-fn int32(number: u64) -> i32 {
-    let [a, b, c, d, ..] = number.to_le_bytes();
-    i32::from_le_bytes([a, b, c, d])
 }

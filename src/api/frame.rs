@@ -16,6 +16,20 @@ pub struct Frame<'a> {
     /// The body is compressed in the way the stream's headers say.
     pub compressed: bool,
     pub body: &'a [u8],
+    /// What the body is a part of, if it came in one piece.
+    piece: Option<&'a Bytes>,
+}
+
+impl Frame<'_> {
+    /// A part of the body that outlives the frame. It is copied only if the body came in several pieces.
+    #[inline]
+    pub fn part(&self, part: &[u8]) -> Bytes {
+        match self.piece {
+            _ if part.is_empty() => Bytes::new(),
+            Some(piece) => piece.slice_ref(part),
+            None => Bytes::copy_from_slice(part),
+        }
+    }
 }
 
 /// What ends a stream: what follows can't be told apart any more.
@@ -74,7 +88,8 @@ impl FrameReader {
             {
                 let start = self.at + FRAME_HEAD_BYTES;
                 self.at = start + length;
-                return Ok(Some(Frame { compressed, body: &self.chunk[start..self.at] }));
+                let (piece, body) = (Some(&self.chunk), &self.chunk[start..self.at]);
+                return Ok(Some(Frame { compressed, body, piece }));
             }
         }
         self.take(FRAME_HEAD_BYTES);
@@ -84,7 +99,7 @@ impl FrameReader {
             return Ok(None);
         }
         self.given = true;
-        Ok(Some(Frame { compressed, body: &self.cut[FRAME_HEAD_BYTES..] }))
+        Ok(Some(Frame { compressed, body: &self.cut[FRAME_HEAD_BYTES..], piece: None }))
     }
 
     /// Whether the end of the body may come now.

@@ -4,28 +4,36 @@
 //! An event is not decoded into a message on its way. What a publisher sends is cut out of gRPC's frames
 //! ([`FrameReader`]), looked at ([`parse_publisher_request`], [`inspect_event`]) and stored as a *record*
 //! ([`IncomingEvent::write_record`]); what a subscriber gets is the record with an [`Envelope`] behind it
-//! ([`write_subscribe_reply`]). Nothing is allocated per event.
+//! ([`write_subscribe_reply`]). A client writes its events with [`OutgoingEvent`], and looks at what it is answered and
+//! delivered with [`parse_publisher_reply`] and [`parse_subscribe_reply`]. Nothing is allocated per event.
 //!
 //! This is the only place that knows both the wire and the model. Nothing here is async, and nothing decides anything:
 //! what a message means is the server's business.
 
 mod codec;
 mod convert;
+mod delivery;
 mod event;
 mod frame;
 mod generated;
+mod outgoing;
 mod protobuf;
 mod record;
 mod reply;
 mod topic;
 
 pub use codec::RawCodec;
+pub use delivery::{
+    DeliveredEvent, EventParts, PublisherAnswer, SubscriberMessage, event_parts, parse_publisher_reply,
+    parse_subscribe_reply,
+};
 pub use event::{EventError, EventFacts, inspect_event, schema};
 pub use frame::{FRAME_HEAD_BYTES, Frame, FrameError, FrameReader};
+pub use outgoing::OutgoingEvent;
 pub use protobuf::WireError;
 pub use record::{IncomingEvent, PublisherMessage, parse_publisher_request};
 pub use reply::{
-    Envelope, encode_publisher, wrapper_bytes, write_acks, write_message, write_nack, write_subscribe_reply,
+    Envelope, encode_publisher, frame, wrapper_bytes, write_acks, write_message, write_nack, write_subscribe_reply,
     write_wrapper_frame,
 };
 pub use topic::{UnknownPolicy, encode_topic, encode_topics_page, split_topic};

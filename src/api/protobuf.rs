@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use crate::model::Time;
+
 /// How deep messages and groups may be nested before a decoder gives up on them.
 pub(super) const DEPTH_MAX: u32 = 100;
 
@@ -85,6 +87,7 @@ impl<'a> FieldReader<'a> {
         FieldReader::nested(message, 0)
     }
 
+    #[inline]
     fn field(&mut self) -> Result<Field<'a>, WireError> {
         let start = self.at;
         let (number, wire_type) = self.key()?;
@@ -129,6 +132,7 @@ impl<'a> FieldReader<'a> {
     }
 
     /// A field's number and wire type; the latter is one of those that exist.
+    #[inline]
     fn key(&mut self) -> Result<(u32, u8), WireError> {
         let key = u32::try_from(self.varint()?).map_err(|_| WireError::InvalidKey)?;
         let wire_type = u8::try_from(key & 7).expect("three bits fit");
@@ -173,6 +177,15 @@ impl<'a> Iterator for FieldReader<'a> {
 /// The number at the beginning of `bytes`, and how many bytes it takes.
 #[inline]
 pub(super) fn take_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
+    match *bytes {
+        // Keys and most lengths.
+        [byte @ ..0x80, ..] => Ok((u64::from(byte), 1)),
+        [first, second @ ..0x80, ..] => Ok((u64::from(first & 0x7f) | u64::from(second) << 7, 2)),
+        _ => take_long_varint(bytes),
+    }
+}
+
+fn take_long_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
     let mut number = 0_u64;
     for (at, &byte) in bytes.iter().enumerate().take(10) {
         if at == 9 && byte > 1 {
@@ -184,6 +197,13 @@ pub(super) fn take_varint(bytes: &[u8]) -> Result<(u64, usize), WireError> {
         }
     }
     Err(if bytes.len() < 10 { WireError::Truncated } else { WireError::InvalidVarint })
+}
+
+/// An `int32` as its varint means it: the lower half counts.
+#[inline]
+pub(super) fn int32(number: u64) -> i32 {
+    let [a, b, c, d, ..] = number.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
 }
 
 /// How many bytes a number takes.
@@ -199,8 +219,12 @@ pub(super) fn delimited_bytes(length: usize) -> usize {
 }
 
 #[inline]
-pub(super) fn put_varint(out: &mut Vec<u8>, number: u64) {
-    prost::encoding::encode_varint(number, out);
+pub(super) fn put_varint(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push((number & 0x7f) as u8);
 }
 
 /// Writes a field of bytes whose key is a single byte.
@@ -209,6 +233,35 @@ pub(super) fn put_delimited(out: &mut Vec<u8>, key: u8, bytes: &[u8]) {
     out.push(key);
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
+}
+
+/// The two numbers of a timestamp as protobuf encodes them; zero is left out.
+#[inline]
+fn timestamp_parts(time: Time) -> (u64, u64) {
+    let nanos = u64::from(time.subsecond_nanos().unsigned_abs());
+    (time.seconds().cast_unsigned(), nanos)
+}
+
+/// The length of an encoded timestamp.
+#[inline]
+pub(super) fn timestamp_bytes(time: Time) -> usize {
+    let field = |number| if number == 0 { 0 } else { 1 + varint_bytes(number) };
+    let (seconds, nanos) = timestamp_parts(time);
+    field(seconds) + field(nanos)
+}
+
+/// Writes a field with a timestamp whose key is a single byte.
+#[inline]
+pub(super) fn put_timestamp(out: &mut Vec<u8>, key: u8, time: Time) {
+    out.push(key);
+    put_varint(out, timestamp_bytes(time) as u64);
+    let (seconds, nanos) = timestamp_parts(time);
+    for (key, number) in [(0x08, seconds), (0x10, nanos)] {
+        if number != 0 {
+            out.push(key);
+            put_varint(out, number);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use prost::Message;
 use super::{
     ensign::{Nack, Publisher, PublisherReply, publisher_reply::Embed},
     frame::{FRAME_HEAD_BYTES, put_frame_head},
-    protobuf::{delimited_bytes, put_delimited, put_varint, varint_bytes},
+    protobuf::{delimited_bytes, put_delimited, put_timestamp, put_varint, timestamp_bytes, varint_bytes},
 };
 use crate::model::{NackCode, Offset, Rlid, Time, TopicId, limits};
 
@@ -129,18 +129,35 @@ fn write_wrapper(out: &mut Vec<u8>, record: &[u8], envelope: &Envelope<'_>, exte
 
 /// Appends a frame for each of the events that were committed together: a `PublisherReply` with an ack.
 pub fn write_acks<'a>(out: &mut Vec<u8>, local_ids: impl IntoIterator<Item = &'a [u8]>, committed: Time) {
-    let committed_bytes = 1 + delimited_bytes(timestamp_bytes(committed));
+    let mut suffix = Vec::new();
+    put_timestamp(&mut suffix, ACK_COMMITTED, committed);
+    // What stands before an id depends on its length alone, and one publisher's ids mostly are of one length.
+    let mut prefix = Vec::new();
+    let mut prefix_is_for = None;
     for local_id in local_ids {
-        // A field without content is not written.
-        let id_bytes = if local_id.is_empty() { 0 } else { 1 + delimited_bytes(local_id.len()) };
-        let ack_bytes = id_bytes + committed_bytes;
-        put_frame_head(out, 1 + delimited_bytes(ack_bytes));
-        out.push(REPLY_ACK);
-        put_varint(out, ack_bytes as u64);
-        if !local_id.is_empty() {
-            put_delimited(out, ACK_ID, local_id);
+        if prefix_is_for != Some(local_id.len()) {
+            prefix.clear();
+            put_ack_prefix(&mut prefix, local_id.len(), suffix.len());
+            prefix_is_for = Some(local_id.len());
         }
-        put_timestamp(out, ACK_COMMITTED, committed);
+        out.reserve(prefix.len() + local_id.len() + suffix.len());
+        out.extend_from_slice(&prefix);
+        out.extend_from_slice(local_id);
+        out.extend_from_slice(&suffix);
+    }
+}
+
+/// Writes the part of an ack's frame that lies before the local id.
+fn put_ack_prefix(out: &mut Vec<u8>, id_bytes: usize, suffix_bytes: usize) {
+    // A field without content is not written.
+    let field_bytes = if id_bytes == 0 { 0 } else { 1 + delimited_bytes(id_bytes) };
+    let ack_bytes = field_bytes + suffix_bytes;
+    put_frame_head(out, 1 + delimited_bytes(ack_bytes));
+    out.push(REPLY_ACK);
+    put_varint(out, ack_bytes as u64);
+    if id_bytes > 0 {
+        out.push(ACK_ID);
+        put_varint(out, id_bytes as u64);
     }
 }
 
@@ -160,6 +177,13 @@ pub fn write_message(out: &mut Vec<u8>, message: &impl Message) {
     message.encode(out).expect("a vector grows as needed");
 }
 
+/// Any message as a whole frame.
+pub fn frame(message: &impl Message) -> Vec<u8> {
+    let mut frame = Vec::new();
+    write_message(&mut frame, message);
+    frame
+}
+
 /// Encodes who published, once for all of a stream's events.
 pub fn encode_publisher(publisher_id: &str, ipaddr: &str, client_id: &str, user_agent: &str) -> Vec<u8> {
     Publisher {
@@ -169,31 +193,4 @@ pub fn encode_publisher(publisher_id: &str, ipaddr: &str, client_id: &str, user_
         user_agent: user_agent.to_owned(),
     }
     .encode_to_vec()
-}
-
-/// The two numbers of a timestamp as protobuf encodes them; zero is left out.
-#[inline]
-fn timestamp_parts(time: Time) -> (u64, u64) {
-    let nanos = u64::from(time.subsecond_nanos().unsigned_abs());
-    (time.seconds().cast_unsigned(), nanos)
-}
-
-#[inline]
-fn timestamp_bytes(time: Time) -> usize {
-    let field = |number| if number == 0 { 0 } else { 1 + varint_bytes(number) };
-    let (seconds, nanos) = timestamp_parts(time);
-    field(seconds) + field(nanos)
-}
-
-#[inline]
-fn put_timestamp(out: &mut Vec<u8>, key: u8, time: Time) {
-    out.push(key);
-    put_varint(out, timestamp_bytes(time) as u64);
-    let (seconds, nanos) = timestamp_parts(time);
-    for (key, number) in [(0x08, seconds), (0x10, nanos)] {
-        if number != 0 {
-            out.push(key);
-            put_varint(out, number);
-        }
-    }
 }

@@ -2,28 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::{BufMut as _, Bytes, BytesMut};
-use prost::{
-    Message as _,
-    encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len},
-};
+use bytes::Bytes;
+use prost::Message as _;
 
-use super::frames::{HEAD_BYTES, put_head};
 use crate::{
-    api::ensign as wire,
+    api::{self, DeliveredEvent, EventParts, Frame, OutgoingEvent, ensign as wire},
     model::{Mimetype, Offset, Rlid, Schema, Time, TopicId},
 };
-
-/// The numbers of the wire's fields that are written by hand below.
-mod field {
-    pub(super) const REQUEST_EVENT: u32 = 1;
-    pub(super) const WRAPPER_TOPIC_ID: u32 = 2;
-    pub(super) const WRAPPER_KEY: u32 = 7;
-    pub(super) const WRAPPER_EVENT: u32 = 9;
-    pub(super) const WRAPPER_LOCAL_ID: u32 = 16;
-    pub(super) const EVENT_DATA: u32 = 2;
-    pub(super) const EVENT_CREATED: u32 = 15;
-}
 
 /// What many events have in common, encoded once: everything but their data and the time they were made.
 #[derive(Debug, Clone)]
@@ -61,63 +46,20 @@ pub struct Draft {
 }
 
 impl Draft {
+    /// What an event takes on the wire beyond its data, about.
+    pub(super) const OVERHEAD_BYTES: usize = 64;
+
     /// The size of the encoded event, which is what the limit is about.
     pub fn event_bytes(&self) -> usize {
-        let data = if self.data.is_empty() { 0 } else { bytes_len(field::EVENT_DATA, self.data.len()) };
-        let created = self.timestamp().map_or(0, |time| bytes_len(field::EVENT_CREATED, time.encoded_len()));
-        data + self.envelope.fields.len() + created
+        self.outgoing().event_bytes()
     }
 
-    fn timestamp(&self) -> Option<prost_types::Timestamp> {
-        self.created.map(|time| prost_types::Timestamp { seconds: time.seconds(), nanos: time.subsecond_nanos() })
+    /// The event as it is sent.
+    #[inline]
+    pub(super) fn outgoing(&self) -> OutgoingEvent<'_> {
+        let Envelope { fields, key } = &*self.envelope;
+        OutgoingEvent { data: &self.data, fields, created: self.created, key }
     }
-
-    /// Appends the publish request with this event, framed. The same bytes as the generated types would give, without
-    /// an allocation and a copy for each level of nesting.
-    pub(super) fn put(&self, topic: &TopicId, local_id: &[u8; 16], buffer: &mut BytesMut) {
-        let (event, key) = (self.event_bytes(), &self.envelope.key);
-        let key_bytes = if key.is_empty() { 0 } else { bytes_len(field::WRAPPER_KEY, key.len()) };
-        let event_bytes = if event == 0 { 0 } else { bytes_len(field::WRAPPER_EVENT, event) };
-        let wrapper = bytes_len(field::WRAPPER_TOPIC_ID, 16)
-            + key_bytes
-            + event_bytes
-            + bytes_len(field::WRAPPER_LOCAL_ID, local_id.len());
-        let request = bytes_len(field::REQUEST_EVENT, wrapper);
-        buffer.reserve(HEAD_BYTES + request);
-        put_head(buffer, request);
-        put_length(field::REQUEST_EVENT, wrapper, buffer);
-        put_bytes(field::WRAPPER_TOPIC_ID, topic.as_bytes(), buffer);
-        if !key.is_empty() {
-            put_bytes(field::WRAPPER_KEY, key, buffer);
-        }
-        if event > 0 {
-            put_length(field::WRAPPER_EVENT, event, buffer);
-            if !self.data.is_empty() {
-                put_bytes(field::EVENT_DATA, &self.data, buffer);
-            }
-            buffer.put_slice(&self.envelope.fields);
-            if let Some(time) = self.timestamp() {
-                put_length(field::EVENT_CREATED, time.encoded_len(), buffer);
-                time.encode(buffer).expect("the buffer grows");
-            }
-        }
-        put_bytes(field::WRAPPER_LOCAL_ID, local_id, buffer);
-    }
-}
-
-/// The length of a length-delimited field with its key.
-fn bytes_len(tag: u32, length: usize) -> usize {
-    key_len(tag) + encoded_len_varint(length as u64) + length
-}
-
-fn put_length(tag: u32, length: usize, buffer: &mut BytesMut) {
-    encode_key(tag, WireType::LengthDelimited, buffer);
-    encode_varint(length as u64, buffer);
-}
-
-fn put_bytes(tag: u32, bytes: &[u8], buffer: &mut BytesMut) {
-    put_length(tag, bytes.len(), buffer);
-    buffer.put_slice(bytes);
 }
 
 /// An event that was read from a topic.
@@ -134,7 +76,7 @@ pub struct Event {
     pub key: Bytes,
     pub data: Bytes,
     /// Who published it; not sent when the event is so large that there is no room for it.
-    pub publisher: Option<Publisher>,
+    pub publisher: Option<Arc<Publisher>>,
 }
 
 /// Who published an event, as the server saw it.
@@ -154,29 +96,104 @@ impl Event {
         let topic = topic.map_err(|_| format!("event {id} with a topic id of {} bytes", wrapper.topic_id.len()))?;
         let event = wire::Event::decode(wrapper.event)
             .map_err(|_| format!("event {id} (offset {}) that can't be decoded", wrapper.offset))?;
-        Ok(Event {
+        let mut read = Event {
             topic: TopicId(topic),
             offset: Offset::new(wrapper.offset),
             id,
             committed: wrapper.committed.map(|time| Time::from_parts(time.seconds, time.nanos)),
-            created: event.created.map(|time| Time::from_parts(time.seconds, time.nanos)),
-            mimetype: Mimetype(event.mimetype),
-            schema: event.r#type.map(|schema| Schema {
-                name: schema.name,
-                major: schema.major_version,
-                minor: schema.minor_version,
-                patch: schema.patch_version,
-            }),
-            metadata: event.metadata,
+            created: None,
+            mimetype: Mimetype::default(),
+            schema: None,
+            metadata: BTreeMap::new(),
             key: wrapper.key,
-            data: event.data,
-            publisher: wrapper.publisher.map(|publisher| Publisher {
-                id: publisher.publisher_id,
-                client_id: publisher.client_id,
-                address: publisher.ipaddr,
-                user_agent: publisher.user_agent,
-            }),
-        })
+            data: Bytes::new(),
+            publisher: wrapper.publisher.map(|publisher| Arc::new(publisher.into())),
+        };
+        read.set(event);
+        Ok(read)
+    }
+
+    /// Makes an event of what was delivered in a frame; says what is wrong with it when it is none.
+    #[inline]
+    pub(super) fn read(
+        delivered: &DeliveredEvent<'_>,
+        frame: &Frame<'_>,
+        publishers: &mut LastPublisher,
+    ) -> Result<Event, String> {
+        let DeliveredEvent { id, topic_id, offset, committed, publisher, key, event } = *delivered;
+        let id = Rlid::from_slice(id).map_err(|_| format!("an event id of {} bytes", id.len()))?;
+        let topic = crate::model::Ulid::from_slice(topic_id);
+        let topic = topic.map_err(|_| format!("event {id} with a topic id of {} bytes", topic_id.len()))?;
+        let undecodable = || format!("event {id} (offset {offset}) that can't be decoded");
+        let (parts, described) = match api::event_parts(event) {
+            Some(parts) if !parts.is_described => (parts, None),
+            _ => {
+                let event = wire::Event::decode(frame.part(event)).map_err(|_| undecodable())?;
+                (EventParts::default(), Some(event))
+            }
+        };
+        let mut read = Event {
+            topic: TopicId(topic),
+            offset: Offset::new(offset),
+            id,
+            committed,
+            created: parts.created,
+            mimetype: Mimetype(parts.mimetype),
+            schema: None,
+            metadata: BTreeMap::new(),
+            key: frame.part(key),
+            data: frame.part(parts.data),
+            publisher: publishers.read(publisher).map_err(|_| undecodable())?,
+        };
+        if let Some(event) = described {
+            read.set(event);
+        }
+        Ok(read)
+    }
+
+    /// Takes over what its publisher encoded.
+    fn set(&mut self, event: wire::Event) {
+        self.created = event.created.map(|time| Time::from_parts(time.seconds, time.nanos));
+        self.mimetype = Mimetype(event.mimetype);
+        self.schema = event.r#type.map(|schema| Schema {
+            name: schema.name,
+            major: schema.major_version,
+            minor: schema.minor_version,
+            patch: schema.patch_version,
+        });
+        self.metadata = event.metadata;
+        self.data = event.data;
+    }
+}
+
+impl From<wire::Publisher> for Publisher {
+    fn from(publisher: wire::Publisher) -> Publisher {
+        Publisher {
+            id: publisher.publisher_id,
+            client_id: publisher.client_id,
+            address: publisher.ipaddr,
+            user_agent: publisher.user_agent,
+        }
+    }
+}
+
+/// Remembers the publisher of the event before, which mostly is that of the next one, too.
+#[derive(Debug, Default)]
+pub(super) struct LastPublisher {
+    encoded: Vec<u8>,
+    publisher: Option<Arc<Publisher>>,
+}
+
+impl LastPublisher {
+    #[inline]
+    fn read(&mut self, encoded: Option<&[u8]>) -> Result<Option<Arc<Publisher>>, prost::DecodeError> {
+        let Some(encoded) = encoded else { return Ok(None) };
+        if self.publisher.is_none() || self.encoded != encoded {
+            self.publisher = Some(Arc::new(wire::Publisher::decode(encoded)?.into()));
+            self.encoded.clear();
+            self.encoded.extend_from_slice(encoded);
+        }
+        Ok(self.publisher.clone())
     }
 }
 
@@ -185,7 +202,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::Ulid;
+    use crate::{api::FRAME_HEAD_BYTES, model::Ulid};
 
     proptest! {
         /// What is written by hand is what the generated types read, and of the length that was announced.
@@ -209,12 +226,12 @@ mod tests {
                 tag: 7,
             };
             let topic = TopicId(Ulid::from_bytes([9; 16]));
-            let mut buffer = BytesMut::new();
-            draft.put(&topic, &[5; 16], &mut buffer);
+            let mut buffer = Vec::new();
+            draft.outgoing().write_request(&mut buffer, &topic, &[5; 16]);
             prop_assert_eq!(usize::from(buffer[0]), 0);
-            let length = u32::from_be_bytes(buffer[1..HEAD_BYTES].try_into().unwrap());
-            prop_assert_eq!(usize::try_from(length).unwrap(), buffer.len() - HEAD_BYTES);
-            let request = wire::PublisherRequest::decode(&buffer[HEAD_BYTES..]).unwrap();
+            let length = u32::from_be_bytes(buffer[1..FRAME_HEAD_BYTES].try_into().unwrap());
+            prop_assert_eq!(usize::try_from(length).unwrap(), buffer.len() - FRAME_HEAD_BYTES);
+            let request = wire::PublisherRequest::decode(&buffer[FRAME_HEAD_BYTES..]).unwrap();
             let Some(wire::publisher_request::Embed::Event(mut wrapper)) = request.embed else {
                 panic!("not an event");
             };

@@ -104,7 +104,11 @@ impl Ledger {
 
     /// Notes replies by the numbers of their events, and adds the tags of those that were acked where they are wanted.
     /// Returns how much of the window is free again; nothing when an event was answered that isn't in flight.
-    pub(super) fn settle(&mut self, replies: Vec<(u64, Reply)>, mut acked: Option<&mut Vec<u64>>) -> Option<usize> {
+    pub(super) fn settle(
+        &mut self,
+        replies: impl IntoIterator<Item = (u64, Reply)>,
+        mut acked: Option<&mut Vec<u64>>,
+    ) -> Option<usize> {
         let mut released = 0;
         for (number, reply) in replies {
             let index = usize::try_from(number.checked_sub(self.base)?).ok()?;

@@ -8,23 +8,25 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use prost::Message as _;
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
 };
-use tonic::Status;
 
 use super::{
     Client, ClientError, Draft,
     backoff::Backoff,
-    frames::{self, FrameReader, Read},
+    frames::{self, MessageReader, Read},
     ledger::{Entry, Ledger, Reply},
     outbox::{Chunk, Outbox},
 };
 use crate::{
-    api::ensign::{OpenStream, PublisherReply, PublisherRequest, publisher_reply, publisher_request},
+    api::{
+        self, PublisherAnswer,
+        ensign::{OpenStream, PublisherReply, PublisherRequest, publisher_reply, publisher_request},
+    },
     model::{NackCode, TopicId, Ulid, limits::EVENT_BYTES_MAX},
     sys::{self, Clock},
 };
@@ -160,10 +162,12 @@ impl Publisher {
     ///
     /// What ended the publisher: the stream broke and could not be opened again, or the server ended it.
     pub async fn send(&mut self, topic: TopicId, drafts: &[Draft]) -> Result<(), ClientError> {
-        let mut buffer = BytesMut::new();
+        let data_bytes: usize = drafts.iter().map(|draft| draft.data.len() + Draft::OVERHEAD_BYTES).sum();
+        let mut buffer = Vec::with_capacity(data_bytes.min(CHUNK_BYTES));
         let mut entries = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            let event_bytes = draft.event_bytes();
+            let event = draft.outgoing();
+            let event_bytes = event.event_bytes();
             if event_bytes > EVENT_BYTES_MAX {
                 let message = format!("the event has {event_bytes} bytes, and {EVENT_BYTES_MAX} is the limit");
                 let refusal = Refusal { tag: draft.tag, code: NackCode::MaxEventSizeExceeded, message };
@@ -171,14 +175,15 @@ impl Publisher {
                 continue;
             }
             if !buffer.is_empty() && buffer.len() + event_bytes > CHUNK_BYTES {
-                self.push(buffer.split().freeze(), std::mem::take(&mut entries)).await?;
+                let full = std::mem::replace(&mut buffer, Vec::with_capacity(CHUNK_BYTES));
+                self.push(full.into(), std::mem::take(&mut entries)).await?;
             }
-            draft.put(&topic, &self.local_id(), &mut buffer);
+            event.write_request(&mut buffer, &topic, &self.local_id());
             self.next += 1;
             let size = |bytes: usize| u32::try_from(bytes).expect("below the limit");
             entries.push(Entry::new(size(event_bytes), size(draft.data.len()), draft.tag));
         }
-        if entries.is_empty() { Ok(()) } else { self.push(buffer.freeze(), entries).await }
+        if entries.is_empty() { Ok(()) } else { self.push(buffer.into(), entries).await }
     }
 
     fn local_id(&self) -> [u8; 16] {
@@ -264,7 +269,7 @@ impl Drop for Publisher {
 /// The framed first message of a stream.
 fn opening(client_id: Ulid, topics: Vec<String>) -> Bytes {
     let open = OpenStream { client_id: client_id.to_string(), topics };
-    frames::frame(&PublisherRequest { embed: Some(publisher_request::Embed::OpenStream(open)) })
+    api::frame(&PublisherRequest { embed: Some(publisher_request::Embed::OpenStream(open)) }).into()
 }
 
 /// The number of the event that a local id was made for.
@@ -283,15 +288,13 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut reader: FrameReader) {
-        let mut messages = Vec::new();
+    async fn run(mut self, mut reader: MessageReader) {
         loop {
-            messages.clear();
-            let error = match reader.read(&mut messages).await {
-                Ok(Read::Messages) => match self.settle(&messages) {
-                    Ok(()) => continue,
-                    Err(error) => return self.shared.fail(error),
-                },
+            if let Err(error) = self.settle(&mut reader) {
+                return self.shared.fail(error);
+            }
+            let error = match reader.read().await {
+                Ok(Read::More) => continue,
                 Ok(Read::Ended) => {
                     let reason = "the server ended the stream".to_owned();
                     let address = self.client.endpoint().address().to_string();
@@ -306,21 +309,50 @@ impl Driver {
         }
     }
 
-    /// Writes replies into the ledger, all that came together at once.
-    fn settle(&self, messages: &[Bytes]) -> Result<(), ClientError> {
-        let mut replies = Vec::with_capacity(messages.len());
-        let unknown = || self.client.protocol_error("it acked an event that was not sent");
-        for message in messages {
-            let reply = PublisherReply::decode(message.clone())
-                .map_err(|_| self.client.protocol_error("a publish reply that can't be decoded"))?;
+    /// Writes the replies that have arrived into the ledger, all at once. What came before a reply that is none counts.
+    fn settle(&self, reader: &mut MessageReader) -> Result<(), ClientError> {
+        let mut failure = None;
+        let mut acked = Vec::new();
+        let tags = self.listener.is_some().then_some(&mut acked);
+        let replies = std::iter::from_fn(|| {
+            self.reply(reader).unwrap_or_else(|error| {
+                failure = Some(error);
+                None
+            })
+        });
+        let settled = self.shared.ledger().settle(replies, tags);
+        if let Some(AckListener(listen)) = self.listener.as_ref().filter(|_| !acked.is_empty()) {
+            listen(&acked);
+        }
+        self.shared.release(settled.ok_or_else(|| self.unknown_event())?);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// The next reply that has arrived.
+    #[inline]
+    fn reply(&self, reader: &mut MessageReader) -> Result<Option<(u64, Reply)>, ClientError> {
+        loop {
+            let message =
+                reader.message().map_err(|status| ClientError::from_status(self.client.endpoint(), &status))?;
+            let Some(message) = message else { return Ok(None) };
+            let reply = match api::parse_publisher_reply(message.body) {
+                Ok(PublisherAnswer::Ack(id)) => {
+                    let number = number_of(id).ok_or_else(|| self.unknown_event())?;
+                    return Ok(Some((number, Reply::Ack)));
+                }
+                Ok(PublisherAnswer::Other(reply)) => reply,
+                Err(_) => return Err(self.client.protocol_error("a publish reply that can't be decoded")),
+            };
             match reply.embed {
                 Some(publisher_reply::Embed::Ack(ack)) => {
-                    replies.push((number_of(&ack.id).ok_or_else(unknown)?, Reply::Ack));
+                    let number = number_of(&ack.id).ok_or_else(|| self.unknown_event())?;
+                    return Ok(Some((number, Reply::Ack)));
                 }
                 Some(publisher_reply::Embed::Nack(nack)) => {
+                    let number = number_of(&nack.id).ok_or_else(|| self.unknown_event())?;
                     let code = NackCode::from_number(nack.code);
                     let message = if nack.error.is_empty() { code.text().to_owned() } else { nack.error };
-                    replies.push((number_of(&nack.id).ok_or_else(unknown)?, Reply::Nack(code, message)));
+                    return Ok(Some((number, Reply::Nack(code, message))));
                 }
                 // The counts in it are of the server's side; ours are in the ledger.
                 Some(publisher_reply::Embed::CloseStream(_)) => {}
@@ -329,18 +361,15 @@ impl Driver {
                 }
             }
         }
-        let mut acked = Vec::new();
-        let tags = self.listener.is_some().then_some(&mut acked);
-        let released = self.shared.ledger().settle(replies, tags).ok_or_else(unknown)?;
-        self.shared.release(released);
-        if let Some(AckListener(listen)) = self.listener.as_ref().filter(|_| !acked.is_empty()) {
-            listen(&acked);
-        }
-        Ok(())
+    }
+
+    #[cold]
+    fn unknown_event(&self) -> ClientError {
+        self.client.protocol_error("it acked an event that was not sent")
     }
 
     /// Accounts for a stream that ended, and opens the next one if there is anything left to do.
-    async fn reconnect(&mut self, error: ClientError) -> ControlFlow<(), FrameReader> {
+    async fn reconnect(&mut self, error: ClientError) -> ControlFlow<(), MessageReader> {
         let (taken, finished) = self.shared.outbox.abandon();
         let released = self.shared.ledger().abandon(taken);
         self.shared.release(released);
@@ -373,21 +402,15 @@ impl Driver {
     }
 
     /// Opens a stream and waits until the server is ready; only then are events given to it.
-    async fn connect(&mut self) -> Result<(FrameReader, BTreeMap<String, TopicId>), ClientError> {
+    async fn connect(&mut self) -> Result<(MessageReader, BTreeMap<String, TopicId>), ClientError> {
         let once = async |token: Arc<super::session::Token>| {
             let body = tonic::body::Body::new(self.shared.outbox.body(self.opening.clone()));
             let mut reader = frames::open(self.client.channel(), PATH, &token, body).await?;
-            let mut messages = Vec::new();
-            match reader.read(&mut messages).await? {
-                Read::Messages => Ok((reader, messages)),
-                Read::Ended => Err(Status::unavailable("the server ended the stream before it was ready")),
-            }
+            let first = reader.first().await?;
+            Ok((reader, first))
         };
-        let (reader, messages) = self.client.with_token(once).await?;
-        let [first] = messages.as_slice() else {
-            return Err(self.client.protocol_error("replies before any event was sent"));
-        };
-        let reply = PublisherReply::decode(first.clone()).ok().and_then(|reply| reply.embed);
+        let (reader, first) = self.client.with_token(once).await?;
+        let reply = PublisherReply::decode(first).ok().and_then(|reply| reply.embed);
         let Some(publisher_reply::Embed::Ready(ready)) = reply else {
             return Err(self.client.protocol_error("a publish stream that does not start with ready"));
         };

@@ -1,20 +1,23 @@
 //! Subscribing: a topic's events from any point on, in order, without a gap or a repetition when the connection breaks.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
-use tonic::Status;
 
 use super::{
     Client, ClientError, Event,
     backoff::Backoff,
-    frames::{self, FrameReader, Read},
+    event::LastPublisher,
+    frames::{self, MessageReader, Read},
     outbox::Outbox,
     session::Token,
 };
 use crate::{
-    api::ensign::{Query, SubscribeReply, SubscribeRequest, Subscription, subscribe_reply, subscribe_request},
+    api::{
+        self, Frame, SubscriberMessage,
+        ensign::{Query, SubscribeReply, SubscribeRequest, Subscription, subscribe_reply, subscribe_request},
+    },
     model::{Position, Time},
     sys,
 };
@@ -53,8 +56,8 @@ pub struct Subscriber {
     stop: Stop,
     /// Keeps the request open: a half-closed subscription ends.
     outbox: Outbox,
-    reader: Option<FrameReader>,
-    messages: Vec<Bytes>,
+    reader: Option<MessageReader>,
+    publishers: LastPublisher,
     backoff: Backoff,
     ended: bool,
 }
@@ -115,7 +118,7 @@ impl Subscriber {
             stop,
             outbox: Outbox::default(),
             reader: None,
-            messages: Vec::new(),
+            publishers: LastPublisher::default(),
             backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), options.retry_for),
             ended: false,
         };
@@ -139,20 +142,19 @@ impl Subscriber {
             if self.ended {
                 return Ok(Delivery::Ended);
             }
-            if !self.messages.is_empty() {
-                let messages = mem::take(&mut self.messages);
-                let events = self.events(messages)?;
-                if !events.is_empty() {
-                    return Ok(Delivery::Events(events));
-                }
+            let arrived = self.arrived()?;
+            if !arrived.is_empty() {
+                return Ok(Delivery::Events(arrived));
+            }
+            if self.ended {
                 continue;
             }
             let Some(reader) = self.reader.as_mut() else {
                 self.reconnect().await?;
                 continue;
             };
-            let error = match reader.read(&mut self.messages).await {
-                Ok(Read::Messages) => continue,
+            let error = match reader.read().await {
+                Ok(Read::More) => continue,
                 Ok(Read::Ended) if !matches!(self.stop, Stop::Never) => {
                     self.ended = true;
                     continue;
@@ -185,21 +187,15 @@ impl Subscriber {
         Err(last.unwrap_or_else(|| self.client.protocol_error("the connection could not be made again")))
     }
 
-    /// Decodes what came, remembers how far it goes, and leaves out what lies behind the place where to stop.
-    fn events(&mut self, messages: Vec<Bytes>) -> Result<Vec<Event>, ClientError> {
-        let mut events = Vec::with_capacity(messages.len());
-        for message in messages {
-            let reply = SubscribeReply::decode(message)
-                .map_err(|_| self.client.protocol_error("a subscribe reply that can't be decoded"))?;
-            let wrapper = match reply.embed {
-                Some(subscribe_reply::Embed::Event(wrapper)) => wrapper,
-                // The server drains; the end of the stream follows and says how.
-                Some(subscribe_reply::Embed::CloseStream(_)) => continue,
-                Some(subscribe_reply::Embed::Ready(_)) | None => {
-                    return Err(self.client.protocol_error("an unexpected subscribe reply"));
-                }
-            };
-            let event = Event::from_wire(wrapper).map_err(|what| self.client.protocol_error(what))?;
+    /// Takes the events that have arrived, remembers how far they go, and leaves out what lies behind the place where to
+    /// stop.
+    fn arrived(&mut self) -> Result<Vec<Event>, ClientError> {
+        let mut events = Vec::new();
+        let Some(mut reader) = self.reader.take() else { return Ok(events) };
+        while let Some(frame) =
+            reader.message().map_err(|status| ClientError::from_status(self.client.endpoint(), &status))?
+        {
+            let Some(event) = self.event(&frame)? else { continue };
             if matches!(self.start, Start::Behind(seen) if event.offset.get() <= seen && event.offset.get() > 0) {
                 continue;
             }
@@ -211,8 +207,27 @@ impl Subscriber {
             }
             events.push(event);
         }
+        self.reader = Some(reader);
         self.ended |= self.is_behind_stop();
         Ok(events)
+    }
+
+    /// The event in a message; none in one that only says that the end comes.
+    #[inline]
+    fn event(&mut self, frame: &Frame<'_>) -> Result<Option<Event>, ClientError> {
+        let event = match api::parse_subscribe_reply(frame.body) {
+            Ok(SubscriberMessage::Event(delivered)) => Event::read(&delivered, frame, &mut self.publishers),
+            Ok(SubscriberMessage::Other(reply)) => match reply.embed {
+                Some(subscribe_reply::Embed::Event(wrapper)) => Event::from_wire(wrapper),
+                // The server drains; the end of the stream follows and says how.
+                Some(subscribe_reply::Embed::CloseStream(_)) => return Ok(None),
+                Some(subscribe_reply::Embed::Ready(_)) | None => {
+                    return Err(self.client.protocol_error("an unexpected subscribe reply"));
+                }
+            },
+            Err(_) => return Err(self.client.protocol_error("a subscribe reply that can't be decoded")),
+        };
+        event.map(Some).map_err(|what| self.client.protocol_error(what))
     }
 
     /// Whether nothing that is wanted can come any more.
@@ -249,18 +264,14 @@ impl Subscriber {
             group: None,
         };
         let embed = subscribe_request::Embed::Subscription(subscription);
-        let opening = frames::frame(&SubscribeRequest { embed: Some(embed) });
+        let opening = Bytes::from(api::frame(&SubscribeRequest { embed: Some(embed) }));
         let once = async |token: Arc<Token>| {
             let body = tonic::body::Body::new(self.outbox.body(opening.clone()));
             let mut reader = frames::open(self.client.channel(), PATH, &token, body).await?;
-            let mut messages = Vec::new();
-            match reader.read(&mut messages).await? {
-                Read::Messages => Ok((reader, messages)),
-                Read::Ended => Err(Status::unavailable("the server ended the stream before it was ready")),
-            }
+            let first = reader.first().await?;
+            Ok((reader, first))
         };
-        let (reader, mut messages) = self.client.with_token(once).await?;
-        let first = messages.remove(0);
+        let (reader, first) = self.client.with_token(once).await?;
         let reply = SubscribeReply::decode(first).ok().and_then(|reply| reply.embed);
         if !matches!(reply, Some(subscribe_reply::Embed::Ready(_))) {
             return Err(self.client.protocol_error("a subscription that does not start with ready"));
@@ -269,7 +280,6 @@ impl Subscriber {
             // Should the connection break before the first event, the next one has to start here and not then.
             self.start = Start::Time(self.client.clock.now());
         }
-        self.messages = messages;
         self.reader = Some(reader);
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::{
     body::{Disconnected, ReplyBody, ReplySender, status_reply, streaming_reply},
     error::broker_status,
     node::{Node, PUBLISH},
-    stream::{self, MessageReader, StreamEnd},
+    stream::{MessageReader, StreamEnd},
 };
 use crate::{
     api::{
@@ -121,7 +121,7 @@ impl PublishStream {
             topics.iter().map(|entry| (entry.name().to_string(), Bytes::copy_from_slice(entry.id().as_bytes())));
         let ready = StreamReady { client_id, server_id: self.node.server_id.clone(), topics: topics.collect() };
         let ready = PublisherReply { embed: Some(Embed::Ready(ready)) };
-        let sent = reply.send(stream::frame(&ready)).await;
+        let sent = reply.send(api::frame(&ready)).await;
         sent.map(|()| true).map_err(|Disconnected| StreamEnd::Finished)
     }
 

@@ -10,7 +10,7 @@ use tonic::Status;
 
 use super::compression::Encoding;
 use crate::{
-    api::{self, FrameError, FrameReader, WireError},
+    api::{FrameError, FrameReader, WireError},
     sys::Clock,
 };
 
@@ -168,13 +168,6 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
         })
     };
     parse().map(Some).ok_or_else(|| Status::invalid_argument("the grpc-timeout header cannot be read"))
-}
-
-/// One message as a whole gRPC frame.
-pub(super) fn frame(message: &impl prost::Message) -> Vec<u8> {
-    let mut frame = Vec::new();
-    api::write_message(&mut frame, message);
-    frame
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::{
     body::{Disconnected, ReplyBody, ReplySender, status_reply, streaming_reply},
     error::broker_status,
     node::{Node, SUBSCRIBE},
-    stream::{self, MessageReader, StreamEnd},
+    stream::{MessageReader, StreamEnd},
 };
 use crate::{
     api::{
@@ -106,7 +106,7 @@ impl SubscribeStream {
             .map(|topic| (topic.name().to_string(), Bytes::copy_from_slice(topic.id().as_bytes())));
         let ready = StreamReady { client_id, server_id: self.node.server_id.clone(), topics: topics.collect() };
         let ready = SubscribeReply { embed: Some(Reply::Ready(ready)) };
-        match reply.send(stream::frame(&ready)).await {
+        match reply.send(api::frame(&ready)).await {
             Ok(()) => Ok(Some(subscription)),
             Err(Disconnected) => Err(StreamEnd::Finished),
         }
