@@ -71,6 +71,8 @@ struct Gathering {
     entry: Arc<TopicEntry>,
     topic: engine::Topic,
     records: Vec<u8>,
+    /// How long the records of the batch before were: the next one is about as long.
+    expected_bytes: usize,
     count: u32,
     types: Vec<TypeCount>,
 }
@@ -183,7 +185,14 @@ impl PublishSession {
             tracing::error!(topic = %id, %error, "topic not opened");
             Refusal::from(NackCode::Internal)
         })?;
-        self.slots.push(Gathering { entry, topic, records: Vec::new(), count: 0, types: Vec::new() });
+        self.slots.push(Gathering {
+            entry,
+            topic,
+            records: Vec::new(),
+            expected_bytes: 0,
+            count: 0,
+            types: Vec::new(),
+        });
         self.current = self.slots.len() - 1;
         Ok(Slot(self.current))
     }
@@ -199,6 +208,9 @@ impl PublishSession {
     /// Gathers one event. `write` appends its record, behind its length, and gives the record's bytes.
     pub fn gather(&mut self, slot: Slot, mimetype: i32, schema: &[u8], write: impl FnOnce(&mut Vec<u8>) -> usize) {
         let gathering = &mut self.slots[slot.0];
+        if gathering.count == 0 {
+            gathering.records.reserve(gathering.expected_bytes);
+        }
         let data_bytes = write(&mut gathering.records) as u64 + self.envelope_bytes;
         gathering.count += 1;
         let known = gathering.types.iter_mut().find(|count| {
@@ -229,6 +241,7 @@ impl PublishSession {
     pub async fn hand_over(&mut self) -> Vec<(Slot, CommitReply)> {
         let mut replies = Vec::new();
         for (at, gathering) in self.slots.iter_mut().enumerate().filter(|(_, gathering)| gathering.count > 0) {
+            gathering.expected_bytes = gathering.records.len();
             let batch = Batch {
                 records: std::mem::take(&mut gathering.records),
                 count: std::mem::take(&mut gathering.count),

@@ -23,6 +23,9 @@ use crate::{
 /// Where a chunk of answers is sent although more could be added, in bytes.
 const REPLY_CHUNK_BYTES: usize = 64 * 1024;
 
+/// How many events are answered before the size of the chunk is looked at.
+const ANSWERS_TOGETHER: usize = 256;
+
 /// What the receiving side of a stream tells the answering one.
 pub(super) enum Answer {
     Events(Received),
@@ -45,6 +48,31 @@ pub(super) struct Received {
 struct Entry {
     local_id_end: usize,
     fate: Fate,
+}
+
+impl Entry {
+    /// Whether the same commit decides about both.
+    fn is_decided_with(&self, other: &Entry) -> bool {
+        matches!((&self.fate, &other.fate), (Fate::HandedOver(one), Fate::HandedOver(two)) if one == two)
+    }
+}
+
+/// The local ids of consecutive events.
+struct LocalIds<'a> {
+    bytes: &'a [u8],
+    start: usize,
+    entries: &'a [Entry],
+}
+
+impl<'a> Iterator for LocalIds<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (entry, rest) = self.entries.split_first()?;
+        let id = &self.bytes[self.start..entry.local_id_end];
+        (self.start, self.entries) = (entry.local_id_end, rest);
+        Some(id)
+    }
 }
 
 pub(super) enum Fate {
@@ -134,12 +162,12 @@ impl Answering {
         let Received { local_ids, entries, commits, .. } = received;
         let mut commits: Vec<_> = commits.into_iter().map(|(slot, reply)| (slot, Commit::Waiting(reply))).collect();
         let mut start = 0;
-        for entry in entries {
-            let local_id = &local_ids[start..entry.local_id_end];
-            start = entry.local_id_end;
-            match entry.fate {
+        for together in entries.chunk_by(Entry::is_decided_with).flat_map(|entries| entries.chunks(ANSWERS_TOGETHER)) {
+            let local_ids = LocalIds { bytes: &local_ids, start, entries: together };
+            start = together.last().map_or(start, |entry| entry.local_id_end);
+            match &together[0].fate {
                 Fate::HandedOver(at) => {
-                    let (slot, commit) = &mut commits[at];
+                    let (slot, commit) = &mut commits[*at];
                     if let Commit::Waiting(reply) = commit {
                         let result = self.wait(reply).await;
                         if result.is_ok() {
@@ -149,18 +177,18 @@ impl Answering {
                     }
                     match commit {
                         Commit::Decided(Ok(committed)) => {
-                            api::write_acks(&mut self.chunk, [local_id], committed.at);
-                            self.counts.acks += 1;
+                            self.counts.acks += together.len() as u64;
+                            api::write_acks(&mut self.chunk, local_ids, committed.at);
                         }
                         Commit::Decided(Err(error)) => {
                             let refusal = Refusal::from(&*error);
-                            self.nack(local_id, refusal.code, refusal.text);
+                            local_ids.for_each(|local_id| self.nack(local_id, refusal.code, refusal.text));
                         }
                         Commit::Waiting(_) => unreachable!("it was decided above"),
                     }
                 }
-                Fate::Refused(refusal) => self.nack(local_id, refusal.code, refusal.text),
-                Fate::Undecodable(text) => self.nack(local_id, NackCode::Unknown, &text),
+                Fate::Refused(refusal) => local_ids.for_each(|id| self.nack(id, refusal.code, refusal.text)),
+                Fate::Undecodable(text) => local_ids.for_each(|id| self.nack(id, NackCode::Unknown, text)),
                 Fate::Gathered(_) => unreachable!("a chunk is settled before it is answered"),
             }
             if self.chunk.len() >= REPLY_CHUNK_BYTES {
