@@ -45,7 +45,10 @@ impl Node {
     pub(crate) async fn start(disk: &Disk, key: &mut Key) -> Result<Node, StartError> {
         let options = ServerOptions {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage: Storage::Disk(disk.clone(), LocalOptions { segment_bytes: SEGMENT_BYTES }),
+            storage: Storage::Disk(
+                disk.clone(),
+                LocalOptions { segment_bytes: SEGMENT_BYTES, ..LocalOptions::default() },
+            ),
             issuer: None,
             server_id: "test".to_owned(),
         };
