@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use super::Entropy;
@@ -112,6 +113,11 @@ pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::at("create", path))
 }
 
+/// Removes a directory with everything in it.
+pub fn remove_dir(path: &Path) -> Result<(), FileError> {
+    fs::remove_dir_all(path).map_err(FileError::at("remove", path))
+}
+
 /// Removes a file; gives whether there was one.
 pub fn remove_file(path: &Path) -> Result<bool, FileError> {
     match fs::remove_file(path) {
@@ -119,6 +125,12 @@ pub fn remove_file(path: &Path) -> Result<bool, FileError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(FileError::at("remove", path)(error)),
     }
+}
+
+/// A file to whose end a program that is started writes what it says. It is made when it is not there, for the owner alone.
+pub fn log_file(path: &Path) -> Result<Stdio, FileError> {
+    let opened = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+    opened.map(Stdio::from).map_err(FileError::at("open", path))
 }
 
 /// Whether there is anything at the path.

@@ -289,6 +289,11 @@ impl Process {
     pub(super) fn stdout(&self) -> Vec<u8> {
         self.stdout.so_far()
     }
+
+    /// What it has written to standard error so far.
+    pub(super) fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
+    }
 }
 
 impl Drop for Process {

@@ -1,5 +1,6 @@
 //! The binary as the person who types it meets it: whole outputs, exit codes, files.
 
+mod bench;
 mod dev_server;
 mod durability;
 mod events;
