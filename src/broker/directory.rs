@@ -57,6 +57,12 @@ impl Directory {
         self.read().get(&project)?.by_id.get(&topic).cloned()
     }
 
+    /// The project that a topic belongs to.
+    pub(super) fn project_of(&self, topic: TopicId) -> Option<ProjectId> {
+        let projects = self.read();
+        projects.iter().find(|(_, topics)| topics.by_id.contains_key(&topic)).map(|(project, _)| *project)
+    }
+
     /// The project's topics in the order of their identifiers, also those that are being deleted.
     pub fn topics(&self, project: ProjectId) -> Vec<Arc<TopicEntry>> {
         self.by_id(project, None, usize::MAX)

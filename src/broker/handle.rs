@@ -13,7 +13,7 @@ use super::{
 use crate::{
     engine::Engine,
     model::{ProjectId, TopicId},
-    store::Records,
+    store::{CompactError, Records},
     sys::{Clock, Entropy},
 };
 
@@ -76,6 +76,22 @@ impl Broker {
     /// The topics that there are, as open streams look them up.
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// Has what is stored compacted from now on, in the background, until the store is closed.
+    pub fn compact_in_background(&self) {
+        let directory = self.directory.clone();
+        self.engine.compact_in_background(move |topic| directory.project_of(topic));
+    }
+
+    /// Compacts everything at once.
+    ///
+    /// # Errors
+    ///
+    /// When nothing could be written any more, or the store is being closed. Nothing is lost by it.
+    pub async fn compact(&self) -> Result<(), CompactError> {
+        let directory = self.directory.clone();
+        self.engine.compact(move |topic| directory.project_of(topic)).await
     }
 
     /// Waits for the changes that were asked for, deletions included; topics cannot be changed afterwards.

@@ -19,8 +19,11 @@ use crate::{
 const CODEC_NONE: u8 = 0;
 const CODEC_ZSTD: u8 = 1;
 
-/// The level of zstd: the cheapest that still reaches most of the ratio on JSON.
-const ZSTD_LEVEL: i32 = 1;
+/// The level of zstd for fresh blocks, whose publishers wait: the cheapest that still reaches most of the ratio on JSON.
+pub(super) const LEVEL_FRESH: i32 = 1;
+
+/// The level for joined blocks, for which nobody waits and which are read more often than they are written.
+pub(super) const LEVEL_JOINED: i32 = 3;
 
 const TAG_BYTES: usize = 16;
 
@@ -29,20 +32,28 @@ const SCRATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// The sealers that nobody is using. There are as many as blocks were ever sealed at the same time, which is the number of
 /// threads and not of topics: each has more than a megabyte of working memory.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Sealers(Arc<Mutex<Vec<Sealer>>>);
+#[derive(Debug, Clone)]
+pub(super) struct Sealers {
+    idle: Arc<Mutex<Vec<Sealer>>>,
+    /// How hard zstd tries.
+    level: i32,
+}
 
 impl Sealers {
+    pub(super) fn new(level: i32) -> Sealers {
+        Sealers { idle: Arc::default(), level }
+    }
+
     /// Makes a block of a payload. The head's `codec` and `raw_bytes` are filled in here.
     pub(super) fn seal(&self, cipher: &Aes256Gcm, head: BlockHead, payload: &[u8]) -> Block {
-        let mut sealer = self.idle().pop().unwrap_or_else(Sealer::new);
+        let mut sealer = self.idle().pop().unwrap_or_else(|| Sealer::new(self.level));
         let block = sealer.seal(cipher, head, payload);
         self.idle().push(sealer);
         block
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Sealer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,9 +70,9 @@ impl std::fmt::Debug for Sealer {
 }
 
 impl Sealer {
-    fn new() -> Sealer {
-        let compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL)
-            .expect("zstd's context is made of memory alone, and its level exists");
+    fn new(level: i32) -> Sealer {
+        let compressor =
+            zstd::bulk::Compressor::new(level).expect("zstd's context is made of memory alone, and its level exists");
         Sealer { compressor, scratch: Vec::new() }
     }
 
@@ -150,7 +161,7 @@ mod tests {
         #[test]
         fn a_payload_round_trips_and_damage_is_found(payload: Vec<u8>, repeat in 0_usize..50, bit: prop::sample::Index) {
             let payload = payload.repeat(repeat);
-            let block = Sealer::new().seal(&cipher(), head(), &payload);
+            let block = Sealer::new(LEVEL_FRESH).seal(&cipher(), head(), &payload);
             prop_assert_eq!(&open(&cipher(), &block).unwrap()[..], &payload[..]);
 
             let mut bytes = block.payload.to_vec();
@@ -165,7 +176,7 @@ mod tests {
     /// A block that is put into another place of the journal, or into another topic, must not be taken for what belongs there.
     #[test]
     fn the_head_is_authenticated() {
-        let block = Sealer::new().seal(&cipher(), head(), &[5; 1000]);
+        let block = Sealer::new(LEVEL_FRESH).seal(&cipher(), head(), &[5; 1000]);
         let moved = BlockHead { base: Offset::new(4), ..block.head.clone() };
         assert!(open(&cipher(), &Block { head: moved, ..block.clone() }).is_err());
         let dated = BlockHead { last_committed: Time::from_millis(6), ..block.head.clone() };

@@ -162,6 +162,14 @@ impl KeyRing {
         record.map(|record| self.unwrap(project, version, &record.value)).transpose()
     }
 
+    /// Makes a data key of a given version.
+    #[cfg(test)]
+    pub(super) async fn add_version(&self, project: ProjectId, version: u32) {
+        let name = data_key_name(project, version);
+        let sealed = self.root.seal(&self.entropy, &name, &self.entropy.bytes::<KEY_BYTES>());
+        self.records.commit(Transaction::new().put(name, sealed)).await.expect("the records take a key");
+    }
+
     fn unwrap(&self, project: ProjectId, version: u32, sealed: &[u8]) -> Result<DataKey, OpenError> {
         let plain = self.root.open(&data_key_name(project, version), sealed).ok_or_else(|| damaged(project))?;
         let key = <[u8; KEY_BYTES]>::try_from(plain.as_slice()).map_err(|_| damaged(project))?;

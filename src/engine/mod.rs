@@ -1,7 +1,8 @@
 //! Topics as ordered, durable, encrypted streams over a [`Store`].
 //!
 //! An [`Engine`] hands out [`Topic`]s; a topic takes [`Batch`]es and gives [`Reader`]s. It decides offsets, identifiers
-//! and commit times, seals blocks (zstd, then AES-256-GCM), keeps the keys, caches what was decoded last, and counts.
+//! and commit times, seals blocks (zstd, then AES-256-GCM), keeps the keys, caches what was decoded last, counts, and
+//! joins small blocks for the store.
 //!
 //! Invariants: a batch is answered when its block is durable, not before; readers see committed events only; offsets are dense
 //! and identifiers strictly increase within a topic; memory is bounded by bytes, at admission and in the cache.
@@ -9,8 +10,10 @@
 //! What it does not do: know names, permissions, wire messages or files. Records are opaque to it.
 
 mod cache;
+mod ciphers;
 mod codec;
 mod error;
+mod joiner;
 mod keys;
 mod payload;
 mod reader;
@@ -80,7 +83,7 @@ impl Engine {
             keys,
             sequence: sequence::Sequence::new(clock.clone()),
             cache: cache::Cache::new(CACHE_BYTES_MAX),
-            sealers: codec::Sealers::default(),
+            sealers: codec::Sealers::new(codec::LEVEL_FRESH),
             clock,
             entropy,
             admission: Arc::new(Semaphore::new(INFLIGHT_BYTES_MAX)),
@@ -159,5 +162,7 @@ impl Engine {
     }
 }
 
+#[cfg(test)]
+mod joiner_tests;
 #[cfg(test)]
 mod tests;

@@ -8,17 +8,17 @@ use crate::{
     sys::ManualClock,
 };
 
-const PROJECT: ProjectId = ProjectId(Ulid::from_bytes([1; 16]));
-const TOPIC: TopicId = TopicId(Ulid::from_bytes([2; 16]));
+pub(super) const PROJECT: ProjectId = ProjectId(Ulid::from_bytes([1; 16]));
+pub(super) const TOPIC: TopicId = TopicId(Ulid::from_bytes([2; 16]));
 
-struct Bench {
-    store: Store,
-    clock: ManualClock,
-    engine: Engine,
+pub(super) struct Bench {
+    pub(super) store: Store,
+    pub(super) clock: ManualClock,
+    pub(super) engine: Engine,
 }
 
 impl Bench {
-    async fn new() -> Bench {
+    pub(super) async fn new() -> Bench {
         let store = Store::memory();
         let clock = ManualClock::default();
         clock.set(Time::from_millis(1_000));
@@ -27,18 +27,18 @@ impl Bench {
         Bench { store, clock, engine }
     }
 
-    async fn topic(&self) -> Topic {
+    pub(super) async fn topic(&self) -> Topic {
         self.engine.topic(TOPIC, PROJECT).await.unwrap()
     }
 
-    async fn publish(&self, records: &[&str]) -> Committed {
+    pub(super) async fn publish(&self, records: &[&str]) -> Committed {
         let topic = self.topic().await;
         let permit = self.engine.admit(1).await;
         topic.append(batch(records), permit).await.await.unwrap().unwrap()
     }
 }
 
-async fn open(store: &Store, clock: &ManualClock) -> Engine {
+pub(super) async fn open(store: &Store, clock: &ManualClock) -> Engine {
     let root = RootKey::new(&Secret::new([7; 32])).unwrap();
     Engine::open(store.clone(), root, Clock::manual(clock.clone()), Entropy::seeded(1)).await.unwrap()
 }

@@ -2,13 +2,10 @@
 
 use std::collections::HashMap;
 
-use aes_gcm::Aes256Gcm;
-
 use super::{
-    codec,
-    error::{FetchError, OpenError},
+    ciphers::TopicCiphers,
+    error::OpenError,
     keys::{KEY_BYTES, KeyRing, RootKey},
-    payload::parse_payload,
 };
 use crate::{
     model::{ProjectId, TopicId},
@@ -18,20 +15,11 @@ use crate::{
 /// Reads blocks of any topic, outside of an [`super::Engine`].
 #[derive(Debug)]
 pub struct BlockVerifier {
-    topics: HashMap<TopicId, TopicKeys>,
+    topics: HashMap<TopicId, TopicCiphers>,
     /// Blocks that could be read.
     pub readable: u64,
     /// Blocks that nobody can read any more, because their topic has been destroyed.
     pub destroyed: u64,
-}
-
-/// The ciphers of a topic, by the version of the data key.
-struct TopicKeys(HashMap<u32, Aes256Gcm>);
-
-impl std::fmt::Debug for TopicKeys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
 }
 
 impl BlockVerifier {
@@ -57,8 +45,7 @@ impl BlockVerifier {
             if !projects.contains_key(project) {
                 projects.insert(*project, ring.versions(*project).await?);
             }
-            let ciphers = projects[project].iter().map(|(version, key)| (*version, key.block_cipher(&salt)));
-            keys.insert(*topic, TopicKeys(ciphers.collect()));
+            keys.insert(*topic, TopicCiphers::new(&salt, &projects[project]));
         }
         Ok(BlockVerifier { topics: keys, readable: 0, destroyed: 0 })
     }
@@ -70,18 +57,11 @@ impl BlockVerifier {
     /// What is wrong with the block.
     pub fn check(&mut self, block: &Block) -> Result<(), String> {
         let head = &block.head;
-        let Some(TopicKeys(ciphers)) = self.topics.get(&head.topic) else {
+        let Some(ciphers) = self.topics.get(&head.topic) else {
             self.destroyed += 1;
             return Ok(());
         };
-        let cipher = ciphers
-            .get(&head.key_version)
-            .ok_or_else(|| format!("data key version {} is not available", head.key_version))?;
-        let payload = codec::open(cipher, block).map_err(|error| match error {
-            FetchError::Damaged { what, .. } => what.to_owned(),
-            other => other.to_string(),
-        })?;
-        let decoded = parse_payload(&payload, head.base, head.count)?;
+        let decoded = ciphers.decode(block)?;
         let (first, last) = (decoded.runs.first(), decoded.runs.last());
         let latest = decoded.runs.iter().map(|run| run.committed).max();
         let fits = first.is_some_and(|run| run.first_rlid == head.first_rlid && run.committed == head.first_committed)

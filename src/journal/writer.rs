@@ -191,6 +191,16 @@ impl JournalWriter {
         }
     }
 
+    /// Seals the active segment if there is anything in it, and makes the next.
+    pub fn seal(&mut self) -> Result<Option<Sealed>, WriteError> {
+        match &self.state {
+            State::Active(active) if active.frames.is_empty() => return Ok(None),
+            State::Active(_) | State::Between(_) => self.roll(0)?,
+            State::Poisoned(source) => return Err(WriteError::Poisoned { source: Arc::clone(source) }),
+        }
+        Ok(self.orphan.take().map(SealedActive::followed))
+    }
+
     /// Seals the active segment, if there is one, and makes the next, which has room for a frame of `frame_bytes`.
     fn roll(&mut self, frame_bytes: u64) -> Result<(), WriteError> {
         if let State::Active(active) = &mut self.state {

@@ -6,21 +6,38 @@ use crate::{
     telemetry::Times,
 };
 
-/// A counter's name and help text, and what it reads.
+/// A counter's or gauge's name and help text, and what it reads.
 type Counted = (&'static str, &'static str, fn(&Stats) -> u64);
+
+const COUNTERS: [Counted; 8] = [
+    ("ensign_journal_commits", "Groups of blocks that became durable together", |stats| stats.groups),
+    ("ensign_journal_blocks", "Blocks that became durable", |stats| stats.blocks),
+    ("ensign_journal_bytes", "Bytes that were written to the journal", |stats| stats.bytes),
+    ("ensign_journal_segments_sealed", "Segments of the journal that were sealed", |stats| stats.segments_sealed),
+    ("ensign_compaction_segments_replaced", "Segments that compaction replaced", |stats| stats.segments_replaced),
+    ("ensign_compaction_read_bytes", "Bytes that compaction read", |stats| stats.bytes_to_compact),
+    ("ensign_compaction_written_bytes", "Bytes of the segments that compaction made", |stats| stats.bytes_compacted),
+    ("ensign_compaction_failures", "Attempts to compact segments that failed", |stats| stats.compactions_failed),
+];
+
+const GAUGES: [Counted; 5] = [
+    ("ensign_journal_sealed_segments", "Sealed segments", |stats| stats.sealed_segments),
+    ("ensign_journal_sealed_bytes", "Bytes of the sealed segments' files", |stats| stats.sealed_bytes),
+    ("ensign_journal_live_bytes", "Bytes of blocks in sealed segments", |stats| stats.live_bytes),
+    ("ensign_journal_dead_bytes", "Bytes of destroyed topics' blocks in sealed segments", |stats| stats.dead_bytes),
+    ("ensign_journal_small_block_bytes", "Bytes of small blocks among the live ones", |stats| stats.small_bytes),
+];
 
 /// Registers what the store and the streams count of themselves.
 pub(super) fn register(node: &Node) {
     let metrics = &node.metrics;
-    let counters: [Counted; 4] = [
-        ("ensign_journal_commits", "Groups of blocks that became durable together", |stats| stats.groups),
-        ("ensign_journal_blocks", "Blocks that became durable", |stats| stats.blocks),
-        ("ensign_journal_bytes", "Bytes that were written to the journal", |stats| stats.bytes),
-        ("ensign_journal_segments_sealed", "Segments of the journal that were sealed", |stats| stats.segments_sealed),
-    ];
-    for (name, help, read) in counters {
+    for (name, help, read) in COUNTERS {
         let engine = node.engine.clone();
         metrics.observe_counter(name, help, move || read(&engine.store_stats()));
+    }
+    for (name, help, read) in GAUGES {
+        let engine = node.engine.clone();
+        metrics.observe_gauge(name, help, move || read(&engine.store_stats()));
     }
     let engine = node.engine.clone();
     metrics.observe_times("ensign_journal_sync_seconds", "How long syncs of the journal took, in seconds", move || {

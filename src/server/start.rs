@@ -121,6 +121,7 @@ impl Server {
         let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
 
         observe::register(&node);
+        node.broker.compact_in_background();
         let routes = Routes {
             grpc: grpc::service(grpc::State {
                 broker: node.broker.clone(),

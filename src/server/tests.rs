@@ -59,9 +59,13 @@ struct Subscribed {
 
 impl Peer {
     async fn new() -> Peer {
+        Peer::with(Storage::Memory).await
+    }
+
+    async fn with(storage: Storage) -> Peer {
         let options = ServerOptions {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage: Storage::Memory,
+            storage,
             issuer: None,
             server_id: "test".to_owned(),
         };
@@ -164,6 +168,40 @@ fn event(text: &str) -> Vec<u8> {
 
 fn text(wrapper: &EventWrapper) -> String {
     String::from_utf8(Event::decode(wrapper.event.clone()).unwrap().data.to_vec()).unwrap()
+}
+
+/// Events that come one at a time are joined behind the publisher's back, while others read them.
+#[tokio::test]
+async fn small_commits_are_joined_while_the_server_runs() {
+    let disk = Disk::memory();
+    let mut peer =
+        Peer::with(Storage::Disk(disk.clone(), LocalOptions { segment_bytes: 20_000, ..LocalOptions::default() }))
+            .await;
+    let (topic, other) = (peer.topic("trickle").await, peer.topic("other").await);
+    let mut behind = peer.subscriber(&["trickle"], None).await.unwrap();
+    let mut publisher = peer.publisher().await.unwrap();
+    let mut published = 0;
+    let stats = |peer: &Peer| peer.server.node.engine.store_stats();
+    // The subscriber has a part, and gets the rest from what took its place.
+    while stats(&peer).segments_replaced < 12 {
+        publisher.send(if published % 10 == 9 { &other } else { &topic }, event(&published.to_string()), "x").await;
+        assert_eq!(publisher.answer().await.1, None);
+        published += 1;
+    }
+    let kept: Vec<i32> = (0..published).filter(|number| number % 10 != 9).collect();
+    let mut again = peer.subscriber(&["trickle"], Some("SELECT * FROM trickle OFFSET 0")).await.unwrap();
+    for (number, offset) in kept.iter().zip(1..) {
+        let (first, second) = (behind.next().await, again.next().await);
+        assert_eq!((text(&first), first.offset), (number.to_string(), offset));
+        assert_eq!(first, second);
+    }
+    let text = peer.server.node.metrics.text();
+    for name in ["compaction_segments_replaced_total", "compaction_written_bytes_total", "journal_live_bytes"] {
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("ensign_{name} ")));
+        assert!(value.is_some_and(|value| value != "0"), "{name} in\n{text}");
+    }
+    drop((behind, again, publisher));
+    peer.server.stop().await.unwrap();
 }
 
 /// A server once made a new key where the old one was missing, and then said that the key does not fit: whoever put the old

@@ -161,7 +161,8 @@ impl Blocks {
 
     /// Exchanges what is stored for blocks with the same events that take less room, as far as there is something to gain: small
     /// ones are joined, and the space of forgotten topics comes back. Readers and appends go on meanwhile, and offsets,
-    /// identifiers and commit times stay; but where one block ends and the next begins changes.
+    /// identifiers and commit times stay; but where one block ends and the next begins changes. Nothing that was durable before the
+    /// call is left out.
     pub async fn compact(&self, joiner: Joiner) -> Result<(), CompactError> {
         self.0.compact(joiner).await
     }

@@ -20,6 +20,10 @@ pub struct Stats {
     /// Segments that compaction replaced by others, and the bytes that it wrote for them.
     pub segments_replaced: u64,
     pub bytes_compacted: u64,
+    /// The bytes of frames that compaction has read so far, also for what it has not come to the end of.
+    pub bytes_to_compact: u64,
+    /// Attempts to compact segments that came to nothing.
+    pub compactions_failed: u64,
     /// What is in sealed segments as of now: frames of topics that are there, and of forgotten ones, which compaction will drop, in
     /// bytes, with headers and index.
     pub live_bytes: u64,
@@ -45,6 +49,8 @@ pub(super) struct Counters {
     segments_sealed: AtomicU64,
     segments_replaced: AtomicU64,
     bytes_compacted: AtomicU64,
+    bytes_to_compact: AtomicU64,
+    compactions_failed: AtomicU64,
     syncs: [AtomicU64; SYNC_BUCKETS_US.len() + 1],
     sync_ns: AtomicU64,
 }
@@ -73,6 +79,14 @@ impl Counters {
         add(&self.bytes_compacted, bytes);
     }
 
+    pub(super) fn compacting(&self, bytes: u64) {
+        add(&self.bytes_to_compact, bytes);
+    }
+
+    pub(super) fn compaction_failed(&self) {
+        add(&self.compactions_failed, 1);
+    }
+
     pub(super) fn read(&self) -> Stats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
@@ -82,6 +96,8 @@ impl Counters {
             segments_sealed: get(&self.segments_sealed),
             segments_replaced: get(&self.segments_replaced),
             bytes_compacted: get(&self.bytes_compacted),
+            bytes_to_compact: get(&self.bytes_to_compact),
+            compactions_failed: get(&self.compactions_failed),
             syncs: std::array::from_fn(|bucket| get(&self.syncs[bucket])),
             sync_time: Duration::from_nanos(get(&self.sync_ns)),
             ..Stats::default()

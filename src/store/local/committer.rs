@@ -7,13 +7,20 @@ use std::{
 
 use super::{
     Shared,
-    heads::{Heads, Taking, Waiting},
+    heads::{Asked, Heads, Taking, Waiting},
     recorder::Task,
 };
 use crate::{
-    journal::{Frame, Group, JournalWriter, Tail, WriteError},
+    journal::{Frame, Group, JournalWriter, Sealed, Tail, WriteError},
     store::AppendError,
 };
+
+/// What the writer does next.
+enum Work {
+    Append(Vec<Waiting>),
+    /// Seals the segment, for those who want it compacted.
+    Seal(Vec<Asked>),
+}
 
 /// How the writer ended.
 #[derive(Debug, Clone)]
@@ -37,15 +44,16 @@ impl Committer {
     /// Works until the store is closed.
     pub(super) fn run(mut self) -> Ending {
         loop {
-            match self.next_group() {
-                Ok(waiting) => self.commit(waiting),
+            match self.next_work() {
+                Ok(Work::Append(waiting)) => self.commit(waiting),
+                Ok(Work::Seal(asked)) => self.seal(asked),
                 Err(ending) => return ending,
             }
         }
     }
 
     /// Waits for blocks; takes all there are.
-    fn next_group(&mut self) -> Result<Vec<Waiting>, Ending> {
+    fn next_work(&mut self) -> Result<Work, Ending> {
         let mut heads = self.shared.heads();
         loop {
             match &heads.taking {
@@ -55,7 +63,7 @@ impl Committer {
                     refuse(refused, &AppendError::Closed);
                     return Err(Ending::Abandoned);
                 }
-                _ if !heads.queue.is_empty() => return Ok(std::mem::take(&mut heads.queue)),
+                _ if !heads.queue.is_empty() => return Ok(Work::Append(std::mem::take(&mut heads.queue))),
                 Taking::Closing => {
                     return Err(match self.writer.sync() {
                         Ok(tail) => Ending::Closed(tail),
@@ -64,6 +72,7 @@ impl Committer {
                         }
                     });
                 }
+                _ if !heads.asked.is_empty() => return Ok(Work::Seal(std::mem::take(&mut heads.asked))),
                 Taking::Yes | Taking::Poisoned(_) => {
                     heads = self.shared.arrived.wait(heads).unwrap_or_else(PoisonError::into_inner);
                 }
@@ -97,13 +106,31 @@ impl Committer {
             .collect();
         drop(heads);
         if let Some(sealed) = group.sealed {
-            counters.sealed();
-            // Without the recorder nothing is registered, and the next opening does it.
-            drop(self.recorder.send(Task::Register(sealed)));
+            self.register(sealed);
         }
         for (waiting, result) in waiting.into_iter().zip(results) {
             // Nobody waits for the answer any more: the block is durable all the same.
             drop(waiting.reply.send(result));
+        }
+    }
+
+    fn register(&self, sealed: Sealed) {
+        self.shared.counters.sealed();
+        // Without the recorder nothing is registered, and the next opening does it.
+        drop(self.recorder.send(Task::Register(sealed)));
+    }
+
+    /// Seals the segment, so that a compaction somebody waits for leaves nothing out. What can't be sealed stays as it is.
+    fn seal(&mut self, asked: Vec<Asked>) {
+        match self.writer.seal() {
+            Ok(sealed) => sealed.into_iter().for_each(|sealed| self.register(sealed)),
+            Err(error) => {
+                tracing::warn!(%error, "the newest events are not compacted");
+                self.failed(error, Vec::new());
+            }
+        }
+        for (joiner, reply) in asked {
+            drop(self.recorder.send(Task::Compact(joiner, reply)));
         }
     }
 

@@ -203,11 +203,13 @@ impl Compactor {
             Err(RewriteError::Stopped) => Ok(()),
             Err(RewriteError::Unfit { number, error }) => {
                 tracing::warn!(segments = ?plan.segments, %error, "segments stay as they are");
+                self.shared.counters.compaction_failed();
                 self.refused.insert(number);
                 Ok(())
             }
             Err(RewriteError::Failed(error)) => {
                 tracing::warn!(%error, "nothing compacted");
+                self.shared.counters.compaction_failed();
                 self.wait_for_news(&error);
                 Ok(())
             }
@@ -223,6 +225,7 @@ impl Compactor {
             Ok(()) => self.remove_old(exchange),
             Err(ExchangeError::Refused(message)) if !is_retry => {
                 tracing::warn!(segments = ?exchange.old, message, "segments stay as they are");
+                self.shared.counters.compaction_failed();
                 self.refused.extend(exchange.old.first());
                 let numbers = exchange.new.iter().map(|new| new.segment.number());
                 if let Err(error) = remove_segments(&self.shared.disk, numbers) {
@@ -233,6 +236,7 @@ impl Compactor {
             Err(ExchangeError::Refused(_)) => return Err(CannotGoOn),
             Err(ExchangeError::Undecided(message)) => {
                 tracing::warn!(message, "exchange of segments failed; it will be tried again");
+                self.shared.counters.compaction_failed();
                 self.pending = Some(exchange);
                 self.wait_for_news(&CompactError::Undecided { message });
             }

@@ -9,11 +9,11 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::{catalogue::grow, exchange::ExtentChange, rows::TopicRow};
+use super::{catalogue::grow, compactor::CompactReply, exchange::ExtentChange, rows::TopicRow};
 use crate::{
     journal::{Frame, FrameEntry, Segment},
     model::{Offset, Rlid, Time, TopicId},
-    store::{AppendError, Block, Extent},
+    store::{AppendError, Block, Extent, Joiner},
 };
 
 pub(super) type AppendReply = oneshot::Sender<Result<(), AppendError>>;
@@ -40,8 +40,13 @@ pub(super) enum Taking {
 pub(super) struct Heads {
     topics: HashMap<TopicId, Topic>,
     pub(super) queue: Vec<Waiting>,
+    /// Those who want everything compacted, for which the active segment is sealed first.
+    pub(super) asked: Vec<Asked>,
     pub(super) taking: Taking,
 }
+
+/// Somebody who waits for a compaction, and what joins blocks for it.
+pub(super) type Asked = (Joiner, CompactReply);
 
 #[derive(Debug)]
 enum Topic {
@@ -132,7 +137,7 @@ impl Heads {
             }
             TopicRow::Forgotten => (topic, Topic::Forgotten),
         });
-        Heads { topics: topics.collect(), queue: Vec::new(), taking: Taking::Yes }
+        Heads { topics: topics.collect(), queue: Vec::new(), asked: Vec::new(), taking: Taking::Yes }
     }
 
     fn head(&self, topic: TopicId) -> Option<&Head> {

@@ -259,7 +259,10 @@ impl LocalStore {
         if matches!(heads.taking, Taking::Yes | Taking::Poisoned(_)) {
             heads.taking = taking;
         }
+        // Joiners may hold the store, so they are let go of when no lock is held.
+        let asked = std::mem::take(&mut heads.asked);
         drop(heads);
+        drop(asked);
         self.shared.arrived.notify_all();
     }
 

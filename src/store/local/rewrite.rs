@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Shared, heads::until_bytes, planner::Plan, readers::read_error, rows::block_size};
+use super::{
+    Shared,
+    heads::until_bytes,
+    planner::{Plan, bytes_of},
+    readers::read_error,
+    rows::block_size,
+};
 use crate::{
     journal::{Compacted, CompactedWriter, Frame, FrameEntry, JournalError, Segment, SegmentIndex, remove_segments},
     model::TopicId,
@@ -136,6 +142,7 @@ impl Rewriting<'_> {
                 return Err(RewriteError::Unfit { number: input.segment.number(), error });
             }
             for (frame, entry) in frames.into_iter().zip(these) {
+                self.shared.counters.compacting(bytes_of(1, entry.stored_bytes.into()));
                 self.take(frame, entry)?;
             }
             if !pace() {

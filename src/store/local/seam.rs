@@ -84,7 +84,12 @@ impl BlockStore for Seam {
 
     fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
         let (reply, result) = oneshot::channel();
-        drop(self.recorder.send(Task::Compact(joiner, reply)));
+        let mut heads = self.shared.heads();
+        if matches!(heads.taking, Taking::Yes | Taking::Poisoned(_)) {
+            heads.asked.push((joiner, reply));
+            drop(heads);
+            self.shared.arrived.notify_all();
+        }
         Box::pin(async move { result.await.unwrap_or(Err(CompactError::Closed)) })
     }
 
