@@ -14,7 +14,7 @@ use std::{
 
 use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
 
-use super::{error::OpenError, overlay::Overlay};
+use super::{error::OpenError, intact, overlay::Overlay};
 use crate::sys::{Disk, DiskFile};
 
 /// The file of records and catalogue.
@@ -50,9 +50,14 @@ impl StorageBackend for Backend {
         self.file.read_exact_at(out, offset)
     }
 
-    /// Room is set aside as the file grows, so that a full disk shows here, before anything was written, and not in a sync.
+    /// Room is set aside as the file grows, so that a full disk shows here, before anything was written, and not in a sync. It is
+    /// durable before the header says that it is there: a file that is shorter than its header says is damaged.
     fn set_len(&self, len: u64) -> io::Result<()> {
-        if len > self.file.len()? { self.file.allocate(len) } else { self.file.set_len(len) }
+        if len <= self.file.len()? {
+            return self.file.set_len(len);
+        }
+        self.file.allocate(len)?;
+        self.sync_data()
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -141,21 +146,31 @@ impl Meta {
         renamed.map_err(OpenError::io("rename", META_FILE_NEW))
     }
 
+    /// Opens the database, if all of it is as it was written.
     pub(super) fn open(disk: &Disk) -> Result<Meta, OpenError> {
         let file = disk.open(META_FILE).map_err(OpenError::io("open", META_FILE))?;
+        if let Some((position, byte)) = intact::check(&file)? {
+            let written = file.write_all_at(&[&[byte]], position).and_then(|()| file.sync_data());
+            written.map_err(OpenError::io("write", META_FILE))?;
+        }
         let doubtful = Arc::default();
         let database = open(file, &doubtful).map_err(OpenError::records("open"))?;
         Ok(Meta::new(disk, doubtful, Access::File(database)))
     }
 
-    /// Opens the database for looking at it: its file stays as it is, also when it was not closed. Says whether all its pages fit
-    /// their checksums.
-    pub(super) fn open_unchanged(disk: &Disk) -> Result<(Meta, bool), OpenError> {
+    /// The same for looking at it: its file stays as it is, also when it was not closed.
+    pub(super) fn open_unchanged(disk: &Disk) -> Result<Meta, OpenError> {
         let io = OpenError::io("open", META_FILE);
-        let overlay = disk.open(META_FILE).and_then(Overlay::over).map_err(io)?;
-        let mut database = open_over(overlay).map_err(OpenError::records("open"))?;
-        let is_intact = database.check_integrity().map_err(|error| OpenError::records("check")(error.into()))?;
-        Ok((Meta::new(disk, Arc::default(), Access::Overlay(database)), is_intact))
+        let file = disk.open(META_FILE).map_err(OpenError::io("open", META_FILE))?;
+        let correction = intact::check(&file)?;
+        let overlay = Overlay::over(file).and_then(|overlay| {
+            if let Some((position, byte)) = correction {
+                overlay.write(position, &[byte])?;
+            }
+            Ok(overlay)
+        });
+        let database = open_over(overlay.map_err(io)?).map_err(OpenError::records("open"))?;
+        Ok(Meta::new(disk, Arc::default(), Access::Overlay(database)))
     }
 
     /// Looks at what is committed. When the disk fails meanwhile, it looks a second time.

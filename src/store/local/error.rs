@@ -21,6 +21,9 @@ pub enum OpenError {
     Journal(#[from] JournalError),
     #[error("could not {action} meta.redb: {message}")]
     Records { action: &'static str, message: String },
+    /// A place in the records' database is not what was written.
+    #[error("meta.redb is damaged at byte {position}: {what}")]
+    Damaged { position: u64, what: String },
     /// The catalogue and the journal do not fit together.
     #[error("meta.redb is damaged: {what}")]
     Catalogue { what: String },

@@ -20,6 +20,7 @@ mod database;
 mod error;
 mod exchange;
 mod heads;
+mod intact;
 mod overlay;
 mod planner;
 mod readers;

@@ -5,6 +5,8 @@ mod known;
 mod walk;
 
 #[cfg(test)]
+mod database_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -74,10 +76,10 @@ impl OfflineStore {
         let exists = Meta::exists(disk).map_err(OpenError::io("list", "the data directory"))?;
         let meta = if exists {
             match Meta::open_unchanged(disk) {
-                Ok((meta, true)) => Some(Arc::new(meta)),
-                Ok((meta, false)) => {
-                    flaws.push(meta_damage("pages of it do not fit their checksums"));
-                    Some(Arc::new(meta))
+                Ok(meta) => Some(Arc::new(meta)),
+                Err(OpenError::Damaged { position, what }) => {
+                    flaws.push(Damage { position: Some(position), ..meta_damage(what) });
+                    None
                 }
                 Err(error) => {
                     flaws.push(meta_damage(error.to_string()));

@@ -14,7 +14,7 @@ use crate::{
     sys::{Clock, Entropy, LockError, Loss, SimulatedDisk},
 };
 
-const SEGMENT_BYTES: u64 = 2_500;
+pub(super) const SEGMENT_BYTES: u64 = 2_500;
 
 fn open(disk: &SimulatedDisk) -> (Store, LocalStore) {
     let options = LocalOptions { segment_bytes: SEGMENT_BYTES, durability: Durability::Fsync };
@@ -22,12 +22,12 @@ fn open(disk: &SimulatedDisk) -> (Store, LocalStore) {
     (store, local)
 }
 
-fn verify(disk: &SimulatedDisk) -> VerifiedStore {
+pub(super) fn verify(disk: &SimulatedDisk) -> VerifiedStore {
     OfflineStore::open(&disk.disk()).unwrap().verify(&mut |_| Ok(())).unwrap()
 }
 
 /// A store with two sealed segments, an active one, a forgotten topic and a record.
-async fn filled(is_closed: bool) -> SimulatedDisk {
+pub(super) async fn filled(is_closed: bool) -> SimulatedDisk {
     let disk = SimulatedDisk::new();
     let (store, local) = open(&disk);
     let mut next = 1;
