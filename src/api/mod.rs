@@ -45,6 +45,10 @@ pub use generated::mimetype::v1beta1 as mimetype;
 /// Package `region.v1beta1`: where something is.
 pub use generated::region::v1beta1 as region;
 
+/// The header of a reply to Status that says what an ack means: the name of a [`Durability`](crate::model::Durability). The message has
+/// no field for it, and a header disturbs nobody who does not know it.
+pub const DURABILITY_HEADER: &str = "ensign-durability";
+
 /// The descriptors of all of these files and of what they import, as an encoded `FileDescriptorSet`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("descriptors");
 

@@ -10,7 +10,10 @@ use super::{
     human::{self, Span},
     output::Detail,
 };
-use crate::client::{Client, ClientError, Health, ServerStatus};
+use crate::{
+    client::{Client, ClientError, Health, ServerStatus},
+    model::Durability,
+};
 
 /// How far apart the attempts of --wait are.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -61,17 +64,21 @@ fn is_passing(error: &ClientError) -> bool {
 }
 
 fn detail(address: &str, status: &ServerStatus) -> Detail {
-    let fields = vec![
+    let mut fields = vec![
         ("endpoint", address.to_owned()),
         ("status", status.health.name().to_owned()),
         ("version", status.version.clone()),
         ("uptime", human::duration(status.uptime)),
     ];
+    if let Some(durability) = status.durability {
+        fields.push(("durability", durability.name().to_owned()));
+    }
     let value = json!({
         "endpoint": address,
         "status": status.health.name(),
         "version": status.version,
         "uptime_seconds": status.uptime.as_secs(),
+        "durability": status.durability.map(Durability::name),
     });
     Detail { fields, value }
 }

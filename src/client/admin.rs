@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{Client, ClientError, Code};
 use crate::{
-    api::ensign as wire,
-    model::{Mimetype, Rlid, Schema, Strategy, Time, TopicId, TopicState, Ulid},
+    api::{DURABILITY_HEADER, ensign as wire},
+    model::{Durability, Mimetype, Rlid, Schema, Strategy, Time, TopicId, TopicState, Ulid},
 };
 
 /// How many topics are asked for at once.
@@ -40,6 +40,8 @@ pub struct ServerStatus {
     pub health: Health,
     pub version: String,
     pub uptime: Duration,
+    /// What an ack means, if the server says.
+    pub durability: Option<Durability>,
 }
 
 /// A topic as lists show it.
@@ -102,7 +104,9 @@ impl Client {
     /// Asks how the server feels. Needs no credentials.
     pub async fn status(&self) -> Result<ServerStatus, ClientError> {
         let reply = self.stub().status(wire::HealthCheck::default()).await;
-        let state = reply.map_err(|status| ClientError::from_status(self.endpoint(), &status))?.into_inner();
+        let reply = reply.map_err(|status| ClientError::from_status(self.endpoint(), &status))?;
+        let durability = reply.metadata().get(DURABILITY_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let state = reply.into_inner();
         let uptime = state.uptime.unwrap_or_default();
         let nanos = u32::try_from(uptime.nanos).unwrap_or(0);
         Ok(ServerStatus {
@@ -115,6 +119,7 @@ impl Client {
                 _ => Health::Unknown,
             },
             version: state.version,
+            durability,
             uptime: Duration::new(u64::try_from(uptime.seconds).unwrap_or(0), nanos),
         })
     }

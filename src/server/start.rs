@@ -18,6 +18,7 @@ use crate::{
     broker::{Broker, Lags, OpenBrokerError},
     engine::{self, Engine, OpenError, RootKey},
     identity::{Identity, IdentityError, IdentityOptions},
+    model::Durability,
     store::{
         Store,
         local::{self, CloseError, LocalOptions, LocalStore, RecoveryReport},
@@ -35,8 +36,8 @@ const AUDIENCE: &str = "ensign";
 /// Where events and records are kept.
 #[derive(Debug, Clone)]
 pub enum Storage {
-    /// In a directory, which is made when it is not there.
-    Directory(PathBuf),
+    /// In a directory, which is made when it is not there. An ack means as much as is said here.
+    Directory(PathBuf, Durability),
     /// In memory: nothing survives.
     Memory,
     /// On a disk of the caller's, which may be one that fails.
@@ -106,21 +107,28 @@ impl Server {
         let listener = listen::bind(options.addr).await.map_err(listen_failed)?;
         let addr = listener.local_addr().map_err(listen_failed)?;
         let (disk, local_options) = match &options.storage {
-            Storage::Directory(path) => {
+            Storage::Directory(path, durability) => {
                 let disk = Disk::real(path);
                 let disk = disk.map_err(|source| StartError::DataDirectory { path: path.clone(), source })?;
-                (disk, LocalOptions::default())
+                (disk, LocalOptions { durability: *durability, ..LocalOptions::default() })
             }
-            Storage::Memory => (Disk::memory(), LocalOptions::default()),
+            Storage::Memory => {
+                (Disk::memory(), LocalOptions { durability: Durability::Memory, ..LocalOptions::default() })
+            }
             Storage::Disk(disk, options) => (disk.clone(), *options),
         };
         let (store, local, recovered) = LocalStore::open(&disk, &clock, &entropy, local_options)?;
         log_recovery(&recovered);
+        let durability = local_options.durability;
+        if durability == Durability::Os {
+            tracing::warn!("events are acked before they are on the disk: a loss of power can take the last of them");
+        }
         let root_key = root_key(&disk, &store, &entropy).await?;
         let issuer = options.issuer.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
         let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
 
         observe::register(&node);
+        node.metrics.durability(durability);
         node.broker.compact_in_background();
         let routes = Routes {
             grpc: grpc::service(grpc::State {
@@ -130,12 +138,14 @@ impl Server {
                 lifecycle: lifecycle.clone(),
                 clock: node.clock.clone(),
                 healthy: node.healthy(),
+                durability,
             }),
             rest: rest::router(rest::RestState {
                 identity: node.identity.clone(),
                 metrics: node.metrics.clone(),
                 lifecycle: lifecycle.clone(),
                 healthy: node.healthy(),
+                durability,
                 origins: Arc::new([rest::DEFAULT_ORIGIN.to_owned()]),
             }),
             node: node.clone(),

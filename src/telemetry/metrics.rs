@@ -13,6 +13,7 @@ use super::{
     observed::{Observations, Source},
     rpc::{self, Rpc},
 };
+use crate::model::Durability;
 
 /// The type of [`Metrics::text`]: the text format that every Prometheus reads.
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,6 +31,7 @@ pub struct Metrics {
     events: Counter,
     publishers: Gauge,
     subscribers: Gauge,
+    durability: Family<Vec<(&'static str, &'static str)>, Gauge>,
 }
 
 /// Counts one open stream for as long as it lives.
@@ -56,16 +58,23 @@ impl Metrics {
         registry.register("ensign_events", "Events that were committed", events.clone());
         registry.register("ensign_online_publishers", "Open publish streams", publishers.clone());
         registry.register("ensign_online_subscribers", "Open subscribe streams", subscribers.clone());
+        let durability = Family::<Vec<(&'static str, &'static str)>, Gauge>::default();
+        registry.register("ensign_durability", "What an ack means, in its label", durability.clone());
         let observations = Arc::new(Observations::default());
         registry.register_collector(Box::new(observations.clone()));
         let rpcs = rpc::register(&mut registry);
         let events = events.get_or_create_owned(&vec![("node", "unk"), ("region", "unk")]);
-        Metrics { registry, observations, rpcs, events, publishers, subscribers }
+        Metrics { registry, observations, rpcs, events, publishers, subscribers, durability }
     }
 
     /// Counts committed events.
     pub fn events(&self, committed: u64) {
         self.events.inc_by(committed);
+    }
+
+    /// Shows what an ack means. It does not change while a server runs.
+    pub fn durability(&self, durability: Durability) {
+        self.durability.get_or_create_owned(&vec![("mode", durability.name())]).set(1);
     }
 
     /// Counts an open publish stream until what it gives is dropped.
@@ -152,6 +161,7 @@ mod tests {
     fn names_types_and_labels() {
         let metrics = Metrics::new();
         metrics.events(3);
+        metrics.durability(Durability::Os);
         let publish = metrics.rpc("/ensign.v1beta1.Ensign/Publish").unwrap();
         publish.started();
         publish.received(5);
@@ -163,6 +173,8 @@ mod tests {
         let check = |name: &str, expected: &str| assert_eq!(sample(&text, name), Some(expected), "{name} in\n{text}");
         check(r#"ensign_events{node="unk",region="unk"}"#, "3");
         check("# TYPE ensign_events", "counter");
+        check(r#"ensign_durability{mode="os"}"#, "1");
+        check("# TYPE ensign_durability", "gauge");
         check("ensign_online_publishers", "0");
         check("# TYPE ensign_online_subscribers", "gauge");
         check("# TYPE grpc_server_started_total", "counter");

@@ -11,7 +11,7 @@ use std::{
 
 use ensign::{
     identity::{IssuedKey, NewKey},
-    model::{OrganizationId, Permissions, ProjectId},
+    model::{Durability, OrganizationId, Permissions, ProjectId},
     server::{Server, ServerOptions, Storage},
     sys::{Clock, Entropy},
 };
@@ -39,7 +39,7 @@ impl TestServer {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut options = ServerOptions {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage: Storage::Directory(directory.path().join("data")),
+            storage: Storage::Directory(directory.path().join("data"), Durability::Fsync),
             issuer: None,
             server_id: String::new(),
         };

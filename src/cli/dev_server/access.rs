@@ -10,7 +10,7 @@ use crate::{
         ClientCredentials, Credentials, Profile, Reference, SecretPlace, read_credential_file, write_credential_file,
     },
     identity::{IdentityError, NewKey},
-    model::{OrganizationId, Permissions, Principal, ProjectId},
+    model::{Durability, OrganizationId, Permissions, Principal, ProjectId},
     server::Server,
     sys::files::{create_private_dir, remove_file, write_private_file},
 };
@@ -94,7 +94,12 @@ impl Access {
     }
 
     /// Writes the ready file as a whole, for its owner alone.
-    pub(super) fn write_ready_file(&self, path: &Path, data_dir: Option<&Path>, profile: Option<&str>) -> Result<()> {
+    pub(super) fn write_ready_file(
+        &self,
+        path: &Path,
+        (data_dir, durability): (Option<&Path>, Durability),
+        profile: Option<&str>,
+    ) -> Result<()> {
         let document = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
@@ -102,7 +107,7 @@ impl Access {
             "auth_url": self.auth_url(),
             "console_url": null,
             "tls": null,
-            "durability": if data_dir.is_some() { "fsync" } else { "memory" },
+            "durability": durability.name(),
             "data_dir": data_dir.map(|dir| dir.display().to_string()),
             "organization_id": self.organization.to_string(),
             "project_id": self.project.to_string(),

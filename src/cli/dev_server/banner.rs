@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, path::Path, time::Duration};
 
 use super::access::Access;
-use crate::{cli::human, server::Server};
+use crate::{cli::human, model::Durability, server::Server};
 
 /// What a server holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,7 +31,7 @@ impl Holds {
 
 pub(super) fn text(
     access: &Access,
-    data_dir: Option<&Path>,
+    (data_dir, durability): (Option<&Path>, Durability),
     profile: Option<&str>,
     holds: &Holds,
     elapsed: Duration,
@@ -43,11 +43,16 @@ pub(super) fn text(
             format!("{}, {}, survives restarts", human::counted(topics, "topic"), human::bytes(holds.bytes))
         }
     };
+    let (acks, remark) = match durability {
+        Durability::Fsync => ("after fsync", ""),
+        Durability::Os => ("before fsync", "WARNING: a loss of power can take acked events"),
+        Durability::Memory => ("at once", ""),
+    };
     let signed_in = "signed in as a Full Access key; ensign env prints it for an SDK".to_owned();
     let lines = [
         ("endpoint", access.endpoint.clone(), "gRPC, REST and metrics on one port".to_owned()),
         ("data", data_dir.map_or_else(|| "in memory".to_owned(), short), held),
-        ("acks", data_dir.map_or("at once", |_| "after fsync").to_owned(), String::new()),
+        ("acks", acks.to_owned(), remark.to_owned()),
         match profile {
             Some(name) => ("profile", format!("{name} (selected)"), signed_in),
             None => ("profile", "none".to_owned(), "as you wanted".to_owned()),
@@ -93,7 +98,7 @@ mod tests {
         };
         let holds = Holds { topics: 3, bytes: 12_400_000 };
         let dir = Path::new("/data");
-        let shown = text(&access, Some(dir), Some("dev"), &holds, Duration::from_millis(41));
+        let shown = |durability| text(&access, (Some(dir), durability), Some("dev"), &holds, Duration::from_millis(41));
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "ensign {version} · dev server\n\n\
@@ -104,6 +109,8 @@ mod tests {
              \x20 try        ensign publish hello -m 'world'   ·   ensign tail hello --from start\n\n\
              ready in 41 ms, ctrl-c to stop\n"
         );
-        assert_eq!(shown, expected);
+        assert_eq!(shown(Durability::Fsync), expected);
+        let acks = "  acks       before fsync           WARNING: a loss of power can take acked events\n";
+        assert!(shown(Durability::Os).contains(acks), "{}", shown(Durability::Os));
     }
 }

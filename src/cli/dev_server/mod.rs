@@ -21,6 +21,7 @@ use super::{
     output::error_text,
 };
 use crate::{
+    model::Durability,
     server::{Server, ServerOptions, StartError, Storage},
     store::local,
     sys::{Entropy, LockError, files},
@@ -41,6 +42,10 @@ const WORKERS: usize = 2;
 /// Starts with nothing to configure: the first start makes an organization, a project and an API key with all
 /// permissions, and a selected profile, so that the next command just works. Events survive restarts, unless
 /// --ephemeral says otherwise; an event is acknowledged when it is on stable storage.
+///
+/// With --durability os an event is acknowledged as soon as the operating system has it. That is faster on a slow disk, and
+/// safe when the server is killed; but a loss of power, or of the machine, takes the last events with it, and offsets
+/// that subscribers have seen are given to others. `ensign status` says which it is.
 ///
 /// With a command behind --, the server listens on a free port, the command runs with ENSIGN_ENDPOINT, ENSIGN_AUTH_URL,
 /// ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE set, and its exit code is returned. Profiles are left as
@@ -63,6 +68,17 @@ pub(super) struct Args {
     #[arg(long, env = "ENSIGN_EPHEMERAL", hide_env = true, value_parser = FalseyValueParser::new())]
     ephemeral: bool,
 
+    /// What an acknowledged event survives: a loss of power, or only the end of the process
+    #[arg(
+        long,
+        env = "ENSIGN_DURABILITY",
+        hide_env = true,
+        value_name = "MODE",
+        default_value = "fsync",
+        conflicts_with = "ephemeral"
+    )]
+    durability: Promise,
+
     /// The address to listen on; port 0 is any free one
     #[arg(long, env = "ENSIGN_ADDR", hide_env = true, value_name = "HOST:PORT")]
     addr: Option<String>,
@@ -82,6 +98,15 @@ pub(super) struct Args {
     /// Run this command with the server, and stop when it ends
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+/// How long a server with a data directory waits before it acknowledges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Promise {
+    /// Until the disk has the event: it survives a loss of power
+    Fsync,
+    /// Until the operating system has it: it survives the end of the process
+    Os,
 }
 
 impl Args {
@@ -123,13 +148,19 @@ impl Args {
         };
         if let Some(path) = &self.ready_file {
             let profile = keeper.as_ref().map(|_| self.name.as_str());
-            access.write_ready_file(path, data_dir, profile)?;
+            access.write_ready_file(path, (data_dir, self.durability()), profile)?;
         }
         let ended = if self.command.is_empty() {
             if !context.output.is_quiet() {
                 let holds = banner::Holds::of(server, &access).await;
                 let profile = keeper.as_ref().map(|_| self.name.as_str());
-                error_text(&banner::text(&access, data_dir, profile, &holds, context.clock.elapsed()));
+                error_text(&banner::text(
+                    &access,
+                    (data_dir, self.durability()),
+                    profile,
+                    &holds,
+                    context.clock.elapsed(),
+                ));
             }
             interrupts.next().await;
             Ok(ExitCode::SUCCESS)
@@ -140,6 +171,14 @@ impl Args {
             keeper.finish(&context.credentials()?)?;
         }
         ended
+    }
+
+    fn durability(&self) -> Durability {
+        match self.durability {
+            _ if self.ephemeral => Durability::Memory,
+            Promise::Fsync => Durability::Fsync,
+            Promise::Os => Durability::Os,
+        }
     }
 
     /// Where the data is; nowhere for a server that keeps nothing.
@@ -161,7 +200,7 @@ impl Args {
     }
 
     async fn start(&self, context: &Context, data_dir: Option<&Path>) -> Result<Server> {
-        let storage = data_dir.map_or(Storage::Memory, |dir| Storage::Directory(dir.to_owned()));
+        let storage = data_dir.map_or(Storage::Memory, |dir| Storage::Directory(dir.to_owned(), self.durability()));
         let options =
             |addr| ServerOptions { addr, storage: storage.clone(), issuer: None, server_id: self.name.clone() };
         let start = |addr| Server::start(options(addr), context.clock.clone(), Entropy::real());

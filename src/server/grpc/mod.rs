@@ -31,6 +31,7 @@ use tonic::{
     Code, Status,
     body::Body,
     codec::{Codec, CompressionEncoding},
+    metadata::MetadataValue,
     server::Grpc,
 };
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
@@ -44,7 +45,11 @@ use super::{
     lifecycle::{Lifecycle, Phase},
 };
 use crate::{
-    api::RawCodec, broker::Broker, identity::Identity, model::limits::SDK_MESSAGE_BYTES_MAX, sys::Clock,
+    api::{DURABILITY_HEADER, RawCodec},
+    broker::Broker,
+    identity::Identity,
+    model::{Durability, limits::SDK_MESSAGE_BYTES_MAX},
+    sys::Clock,
     telemetry::Metrics,
 };
 
@@ -60,6 +65,8 @@ pub(super) struct State {
     pub(super) clock: Clock,
     /// Whether events can be stored.
     pub(super) healthy: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What an ack means.
+    pub(super) durability: Durability,
 }
 
 impl fmt::Debug for State {
@@ -148,7 +155,12 @@ impl GrpcService {
                     Some(principal) => method::answer(state, method, principal, message).await,
                     None => method::answer_anybody(state, method, message),
                 };
-                answer.map(tonic::Response::new)
+                let mut response = tonic::Response::new(answer?);
+                if method == Method::Status {
+                    let durability = MetadataValue::from_static(state.durability.name());
+                    response.metadata_mut().insert(DURABILITY_HEADER, durability);
+                }
+                Ok(response)
             }
         });
         let response = compressing(RawCodec).unary(answering, request).await;

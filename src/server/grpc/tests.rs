@@ -71,6 +71,7 @@ impl World {
             metrics: metrics.clone(),
             lifecycle: lifecycle.clone(),
             clock,
+            durability: Durability::Os,
             healthy: {
                 let healthy = healthy.clone();
                 Arc::new(move || healthy.load(Ordering::SeqCst))
@@ -199,7 +200,9 @@ async fn the_first_token_that_verifies_counts() {
 async fn anybody_may_ask_for_the_status() {
     let world = World::new().await;
     let mut client = EnsignClient::new(world.service.clone());
-    let state = client.status(ensign::HealthCheck { attempts: 9, ..Default::default() }).await.unwrap().into_inner();
+    let reply = client.status(ensign::HealthCheck { attempts: 9, ..Default::default() }).await.unwrap();
+    assert_eq!(reply.metadata().get(DURABILITY_HEADER).unwrap(), "os");
+    let state = reply.into_inner();
     assert_eq!(state.status(), ensign::service_state::Status::Healthy);
     assert_eq!(state.version, API_VERSION);
     assert!(state.uptime.is_some());

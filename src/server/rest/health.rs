@@ -34,7 +34,8 @@ pub(super) fn unavailable(state: &RestState, phase: Phase) -> Option<Response> {
 
 fn with_status(state: &RestState, code: StatusCode, status: &str) -> Response {
     let uptime = duration_text(state.lifecycle.uptime());
-    reply::json(code, &json!({"status": status, "uptime": uptime, "version": API_VERSION}))
+    let durability = state.durability.name();
+    reply::json(code, &json!({"status": status, "uptime": uptime, "version": API_VERSION, "durability": durability}))
 }
 
 /// `GET /livez`: the process answers.

@@ -27,7 +27,7 @@ use axum::{
 };
 
 use super::lifecycle::Lifecycle;
-use crate::{identity::Identity, telemetry::Metrics};
+use crate::{identity::Identity, model::Durability, telemetry::Metrics};
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]
@@ -37,6 +37,8 @@ pub(super) struct RestState {
     pub(super) lifecycle: Lifecycle,
     /// Whether events can be stored; when they cannot, the server is not ready.
     pub(super) healthy: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What an ack means.
+    pub(super) durability: Durability,
     /// The origins, besides its own, whose pages may call this server from a browser.
     pub(super) origins: Arc<[String]>,
 }

@@ -18,7 +18,7 @@ use super::{DEFAULT_ORIGIN, RestState, router};
 use crate::{
     engine::RootKey,
     identity::{Identity, IdentityOptions, IssuedKey},
-    model::Time,
+    model::{Durability, Time},
     server::lifecycle::{Lifecycle, Phase},
     store::Store,
     sys::{Clock, Entropy, ManualClock},
@@ -60,6 +60,7 @@ async fn world() -> World {
             let healthy = healthy.clone();
             Arc::new(move || healthy.load(Ordering::SeqCst))
         },
+        durability: Durability::Os,
         origins: [DEFAULT_ORIGIN.to_owned()].into(),
     };
     let key = identity.ensure_default().await.unwrap().issued.unwrap();
@@ -114,7 +115,7 @@ async fn status_and_routes() {
     world.time.advance(std::time::Duration::from_millis(90_500));
     let status = world.get("/v1/status?x=1").await;
     assert_eq!(status.status, StatusCode::OK);
-    assert_eq!(status.json(), json!({"status": "ok", "uptime": "1m30.5s", "version": "0.12.9"}));
+    assert_eq!(status.json(), json!({"status": "ok", "uptime": "1m30.5s", "version": "0.12.9", "durability": "os"}));
 
     for (method, path, allow) in [
         ("PUT", "/v1/status", "GET"),
@@ -306,7 +307,8 @@ async fn nothing_but_probes_is_served_in_maintenance_or_while_stopping() {
         for path in ["/v1/status", "/v1/authenticate", "/nope", "/metrics", "/.well-known/jwks.json", "/v1/status/"] {
             let reply = world.get(path).await;
             assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
-            assert_eq!(reply.json(), json!({"status": name, "uptime": "0s", "version": "0.12.9"}));
+            let expected = json!({"status": name, "uptime": "0s", "version": "0.12.9", "durability": "os"});
+            assert_eq!(reply.json(), expected);
         }
         assert_eq!(world.get("/livez").await.status, StatusCode::OK);
         assert_eq!(world.get("/readyz").await.status.as_u16(), ready);

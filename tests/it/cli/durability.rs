@@ -89,3 +89,35 @@ fn a_publisher_goes_on_after_the_server_was_stopped() {
     let account = done.json();
     assert_eq!((&account["published"], &account["unacknowledged"]), (&json!(3), &json!(0)));
 }
+
+/// Where acks do not wait for the disk, everybody can see it; and an event that was acked survives the end of the process
+/// all the same.
+#[test]
+fn acks_that_do_not_wait_for_the_disk() {
+    let machine = Machine::new();
+    let mut server = machine.dev_server_with("--addr 127.0.0.1:0 --durability os");
+    assert_eq!(server.ready["durability"], "os");
+    machine.ensign("status -o json --jq .durability").stdout("os\n").check();
+    let metrics = server.get("/metrics");
+    assert!(metrics.contains("\nensign_durability{mode=\"os\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("\nensign_journal_sync_seconds_count 0\n"), "{metrics}");
+    machine.ensign("publish t").stdin("1\n2\n").check();
+    let done = server.end(Signal::KILL);
+    assert!(done.stderr.contains("before fsync   "), "{}", done.stderr);
+    assert!(done.stderr.contains("WARNING: a loss of power can take acked events"), "{}", done.stderr);
+
+    let server = machine.dev_server();
+    assert_eq!(server.ready["durability"], "fsync");
+    machine.ensign("status -o json --jq .durability").stdout("fsync\n").check();
+    machine.ensign("publish t").stdin("3\n").check();
+    machine.ensign("tail t --from start -n 3 -o raw").stdout("1\n2\n3\n").check();
+}
+
+#[test]
+fn a_server_in_memory_promises_nothing_else() {
+    let machine = Machine::new();
+    let server = machine.dev_server_with("--addr 127.0.0.1:0 --ephemeral");
+    assert_eq!(server.ready["durability"], "memory");
+    machine.ensign("status -o json --jq .durability").stdout("memory\n").check();
+    machine.ensign("dev-server --ephemeral --durability os").code(2).check();
+}

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -313,6 +314,15 @@ pub(super) struct DevServer<'a> {
 impl<'a> DevServer<'a> {
     pub(super) fn endpoint(&self) -> &str {
         self.ready["endpoint"].as_str().unwrap()
+    }
+
+    /// What it says at an address of its REST side.
+    pub(super) fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port().parse().unwrap())).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply
     }
 
     pub(super) fn port(&self) -> &str {

@@ -1,6 +1,7 @@
 //! Crashes, faults and damage, with blocks and records on one simulated disk.
 
 mod faults;
+mod unsynced;
 
 use std::collections::BTreeMap;
 
