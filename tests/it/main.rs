@@ -12,6 +12,7 @@ mod cli;
 mod conformance;
 mod documents;
 mod faults;
+mod golden;
 mod harness;
 mod keyring;
 mod layers;

@@ -8,7 +8,8 @@ use ensign::{
         Address, Client, ClientError, Credentials, Delivery, Draft, Endpoint, Envelope, Event, Outcome, Publisher,
         PublisherOptions, Subscriber, SubscriberOptions,
     },
-    model::{Mimetype, Position},
+    identity::NewKey,
+    model::{Mimetype, Permissions, Position},
     server::{Server, ServerOptions, StartError, Storage},
     store::local::LocalOptions,
     sys::{Clock, Disk, Entropy},
@@ -41,7 +42,7 @@ pub(crate) fn data(number: u64) -> Bytes {
 }
 
 impl Node {
-    /// Starts a server; the first one makes the key.
+    /// Starts a server; the first one makes the key, and one on a directory that has keys makes another one.
     pub(crate) async fn start(disk: &Disk, key: &mut Key) -> Result<Node, StartError> {
         let options = ServerOptions {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -54,7 +55,19 @@ impl Node {
         };
         let server = Server::start(options, Clock::real(), Entropy::real()).await?;
         if key.is_none() {
-            let issued = server.identity().ensure_default().await.unwrap().issued.unwrap();
+            let identity = server.identity();
+            let made = identity.ensure_default().await.unwrap();
+            let issued = match made.issued {
+                Some(issued) => issued,
+                None => {
+                    let new = NewKey {
+                        name: "another".to_owned(),
+                        project: made.project.id,
+                        permissions: Permissions::full_key(),
+                    };
+                    identity.create_key(new).await.unwrap()
+                }
+            };
             *key = Some(Credentials { client_id: issued.key.client_id, client_secret: issued.secret });
         }
         let address: Address = format!("http://{}", server.addr()).parse().unwrap();
