@@ -57,16 +57,11 @@ impl Node {
         if key.is_none() {
             let identity = server.identity();
             let made = identity.ensure_default().await.unwrap();
-            let issued = match made.issued {
-                Some(issued) => issued,
-                None => {
-                    let new = NewKey {
-                        name: "another".to_owned(),
-                        project: made.project.id,
-                        permissions: Permissions::full_key(),
-                    };
-                    identity.create_key(new).await.unwrap()
-                }
+            let issued = if let Some(issued) = made.issued {
+                issued
+            } else {
+                let (name, project, permissions) = ("another".to_owned(), made.project.id, Permissions::full_key());
+                identity.create_key(NewKey { name, project, permissions }).await.unwrap()
             };
             *key = Some(Credentials { client_id: issued.key.client_id, client_secret: issued.secret });
         }
