@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{
     ensign::{PublisherReply, SubscribeReply},
-    protobuf::{FieldReader, Value, WireError, int32, take_varint},
+    protobuf::{Value, WireError, int32, plain_field, take_varint},
 };
 use crate::model::Time;
 
@@ -38,9 +38,9 @@ pub fn parse_publisher_reply(message: &[u8]) -> Result<PublisherAnswer<'_>, Wire
 #[inline]
 fn plain_ack(ack: &[u8]) -> Option<&[u8]> {
     let (mut id, mut dated) = (&ack[..0], false);
-    for field in FieldReader::nested(ack, 1) {
-        let field = field.ok()?;
-        match (field.number, field.value) {
+    let mut rest = ack;
+    while !rest.is_empty() {
+        match plain_field(&mut rest)? {
             (1, Value::Delimited(bytes)) => id = bytes,
             (2, Value::Delimited(timestamp)) if !dated => {
                 plain_timestamp(timestamp)?;
@@ -90,9 +90,9 @@ pub fn parse_subscribe_reply(message: &[u8]) -> Result<SubscriberMessage<'_>, Wi
 #[inline]
 fn plain_event(wrapper: &[u8]) -> Option<DeliveredEvent<'_>> {
     let mut event = DeliveredEvent::default();
-    for field in FieldReader::nested(wrapper, 1) {
-        let field = field.ok()?;
-        match (field.number, field.value) {
+    let mut rest = wrapper;
+    while !rest.is_empty() {
+        match plain_field(&mut rest)? {
             (1, Value::Delimited(bytes)) => event.id = bytes,
             (2, Value::Delimited(bytes)) => event.topic_id = bytes,
             (3, Value::Varint(number)) => event.offset = number,
@@ -123,9 +123,9 @@ pub struct EventParts<'a> {
 #[inline]
 pub fn event_parts(event: &[u8]) -> Option<EventParts<'_>> {
     let mut parts = EventParts::default();
-    for field in FieldReader::new(event) {
-        let field = field.ok()?;
-        match (field.number, field.value) {
+    let mut rest = event;
+    while !rest.is_empty() {
+        match plain_field(&mut rest)? {
             (2, Value::Delimited(bytes)) => parts.data = bytes,
             (3 | 5, Value::Delimited(_)) => parts.is_described = true,
             (4, Value::Varint(number)) => parts.mimetype = int32(number),
@@ -150,9 +150,9 @@ fn sole_member(message: &[u8]) -> Option<&[u8]> {
 #[inline]
 fn plain_timestamp(timestamp: &[u8]) -> Option<Time> {
     let (mut seconds, mut nanos) = (0, 0);
-    for field in FieldReader::new(timestamp) {
-        let field = field.ok()?;
-        match (field.number, field.value) {
+    let mut rest = timestamp;
+    while !rest.is_empty() {
+        match plain_field(&mut rest)? {
             (1, Value::Varint(number)) => seconds = number.cast_signed(),
             (2, Value::Varint(number)) => nanos = int32(number),
             _ => return None,

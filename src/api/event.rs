@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{
     ensign::{Event, Type},
-    protobuf::{FieldReader, Value, int32},
+    protobuf::{Value, int32, plain_field},
 };
 use crate::model::Schema;
 
@@ -64,9 +64,9 @@ pub fn inspect_event(event: &[u8]) -> Result<EventFacts<'_>, EventError> {
 #[inline]
 fn plain_facts(event: &[u8]) -> Option<EventFacts<'_>> {
     let (mut mimetype, mut schema): (i32, Option<&[u8]>) = (0, None);
-    for field in FieldReader::new(event) {
-        let field = field.ok()?;
-        match (field.number, field.value) {
+    let mut rest = event;
+    while !rest.is_empty() {
+        match plain_field(&mut rest)? {
             (2, Value::Delimited(_)) => {}
             (3, Value::Delimited(entry)) => plain_fields(entry, is_entry_field)?,
             (4, Value::Varint(number)) => mimetype = int32(number),
@@ -75,7 +75,7 @@ fn plain_facts(event: &[u8]) -> Option<EventFacts<'_>> {
                 schema = Some(encoded);
             }
             (15, Value::Delimited(timestamp)) => plain_fields(timestamp, is_timestamp_field)?,
-            (2..=5 | 15, _) | (_, Value::Group) => return None,
+            (2..=5 | 15, _) => return None,
             _ => {}
         }
     }
@@ -90,9 +90,10 @@ fn decoded_facts(event: &[u8]) -> Result<EventFacts<'_>, EventError> {
 
 /// Walks a nested message; `None` when one of its fields is not as it should be.
 fn plain_fields(message: &[u8], is_plain: impl Fn(u32, Value<'_>) -> bool) -> Option<()> {
-    for field in FieldReader::new(message) {
-        let field = field.ok()?;
-        if !is_plain(field.number, field.value) {
+    let mut rest = message;
+    while !rest.is_empty() {
+        let (number, value) = plain_field(&mut rest)?;
+        if !is_plain(number, value) {
             return None;
         }
     }

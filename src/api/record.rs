@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     ensign::{Compression, Encryption, OpenStream, Publisher, PublisherRequest, publisher_request::Embed},
-    protobuf::{FieldReader, WireError, put_varint, take_varint},
+    protobuf::{Field, FieldReader, WireError, plain_field, put_varint, take_varint},
 };
 
 /// Field `event` of a `PublisherRequest`, as a key.
@@ -89,31 +89,18 @@ impl<'a> IncomingEvent<'a> {
     ///
     /// When it is not a valid one.
     fn parse(wrapper: Cow<'a, [u8]>) -> Result<IncomingEvent<'a>, WireError> {
-        let (mut topic_id, mut local_id, mut event) = (0..0, 0..0, 0..0);
-        let mut kept = 0..0;
-        let mut record_bytes = 0;
-        for field in FieldReader::nested(&wrapper, 1) {
-            let field = field?;
-            match field.number {
-                2 => topic_id = content(&field.place, field.delimited()?),
-                9 => event = content(&field.place, field.delimited()?),
-                16 => local_id = content(&field.place, field.delimited()?),
-                1 | 7 | 13 => field.delimited().map(|_| ())?,
-                3 | 4 | 5 | 8 | 12 => field.varint().map(|_| ())?,
-                6 => check::<Publisher>(6, field.delimited()?)?,
-                10 => check::<Encryption>(10, field.delimited()?)?,
-                11 => check::<Compression>(11, field.delimited()?)?,
-                15 => check::<prost_types::Timestamp>(15, field.delimited()?)?,
-                _ => {}
-            }
-            if is_kept(field.number) {
-                if record_bytes == 0 {
-                    kept.start = field.place.start;
-                }
-                kept.end = field.place.end;
-                record_bytes += field.place.len();
-            }
+        let mut parts = Parts::default();
+        let (mut rest, mut start) = (&wrapper[..], 0);
+        while let Some((number, value)) = plain_field(&mut rest) {
+            let end = wrapper.len() - rest.len();
+            parts.add(&Field { number, value, place: start..end })?;
+            start = end;
         }
+        for field in FieldReader::nested(&wrapper[start..], 1) {
+            let Field { number, value, place } = field?;
+            parts.add(&Field { number, value, place: start + place.start..start + place.end })?;
+        }
+        let Parts { topic_id, local_id, event, kept, record_bytes } = parts;
         Ok(IncomingEvent { wrapper, topic_id, local_id, event, kept, record_bytes })
     }
 
@@ -149,6 +136,42 @@ impl<'a> IncomingEvent<'a> {
             }
         }
         self.record_bytes
+    }
+}
+
+/// Where the parts of a wrapper lie, as far as it was walked.
+#[derive(Debug, Default)]
+struct Parts {
+    topic_id: Range<usize>,
+    local_id: Range<usize>,
+    event: Range<usize>,
+    kept: Range<usize>,
+    record_bytes: usize,
+}
+
+impl Parts {
+    #[inline]
+    fn add(&mut self, field: &Field<'_>) -> Result<(), WireError> {
+        match field.number {
+            2 => self.topic_id = content(&field.place, field.delimited()?),
+            9 => self.event = content(&field.place, field.delimited()?),
+            16 => self.local_id = content(&field.place, field.delimited()?),
+            1 | 7 | 13 => field.delimited().map(|_| ())?,
+            3 | 4 | 5 | 8 | 12 => field.varint().map(|_| ())?,
+            6 => check::<Publisher>(6, field.delimited()?)?,
+            10 => check::<Encryption>(10, field.delimited()?)?,
+            11 => check::<Compression>(11, field.delimited()?)?,
+            15 => check::<prost_types::Timestamp>(15, field.delimited()?)?,
+            _ => {}
+        }
+        if is_kept(field.number) {
+            if self.record_bytes == 0 {
+                self.kept.start = field.place.start;
+            }
+            self.kept.end = field.place.end;
+            self.record_bytes += field.place.len();
+        }
+        Ok(())
     }
 }
 
