@@ -1,6 +1,6 @@
 //! Cutting a stream of bytes into lines or CSV rows, without a copy where that is possible.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead as _, Read};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
@@ -104,15 +104,7 @@ impl<R: Read> LineReader<R> {
 
     fn cut(&mut self, lines: &mut Vec<Line>) {
         // One split for all complete lines: they share one allocation.
-        let mut ends = Vec::new();
-        for (index, byte) in self.buffer.iter().enumerate().skip(self.scanned) {
-            match byte {
-                b'"' if self.quotes => self.within_quotes = !self.within_quotes,
-                b'\n' if !self.within_quotes => ends.push((index, std::mem::take(&mut self.inner_lines))),
-                b'\n' => self.inner_lines += 1,
-                _ => {}
-            }
-        }
+        let ends = if self.quotes { self.row_ends() } else { self.line_ends() };
         if let Some((last, _)) = ends.last() {
             let mut whole = self.buffer.split_to(last + 1).freeze();
             let mut start = 0;
@@ -125,6 +117,34 @@ impl<R: Read> LineReader<R> {
             }
         }
         self.scanned = self.buffer.len();
+    }
+
+    /// Where lines end in what was not looked at yet. The search is the library's, which does not go byte by byte.
+    fn line_ends(&self) -> Vec<(usize, u64)> {
+        let mut ends = Vec::new();
+        let (mut rest, mut end) = (&self.buffer[self.scanned..], self.scanned);
+        loop {
+            let passed = rest.skip_until(b'\n').expect("memory can be read");
+            end += passed;
+            if passed == 0 || self.buffer[end - 1] != b'\n' {
+                return ends;
+            }
+            ends.push((end - 1, 0));
+        }
+    }
+
+    /// Where rows end in what was not looked at yet, each with how many ends of lines are within it.
+    fn row_ends(&mut self) -> Vec<(usize, u64)> {
+        let mut ends = Vec::new();
+        for (index, byte) in self.buffer.iter().enumerate().skip(self.scanned) {
+            match byte {
+                b'"' => self.within_quotes = !self.within_quotes,
+                b'\n' if !self.within_quotes => ends.push((index, std::mem::take(&mut self.inner_lines))),
+                b'\n' => self.inner_lines += 1,
+                _ => {}
+            }
+        }
+        ends
     }
 
     fn push(&mut self, line: Bytes, lines: &mut Vec<Line>) {
