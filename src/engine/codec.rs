@@ -4,7 +4,11 @@
 //! Invariants: a nonce is random and used once; a head that was changed, and a payload that was moved to another
 //! place, do not decrypt. A payload that does not become smaller is stored as it is, and the head says so.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    cell::RefCell,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use aes_gcm::{Aes256Gcm, Tag, aead::AeadInOut};
 use bytes::Bytes;
@@ -102,6 +106,18 @@ impl Sealer {
     }
 }
 
+thread_local! {
+    /// Made once for each thread that opens blocks: a context is larger than most of what it decompresses.
+    static DECOMPRESSOR: RefCell<zstd::bulk::Decompressor<'static>> = RefCell::new(
+        zstd::bulk::Decompressor::new().expect("zstd's context is made of memory alone"),
+    );
+}
+
+/// Decompresses what has at most this many bytes.
+fn decompress(compressed: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
+    DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(compressed, bytes_max))
+}
+
 /// Decrypts and decompresses a block's payload.
 pub(super) fn open(cipher: &Aes256Gcm, block: &Block) -> Result<Bytes, FetchError> {
     let head = &block.head;
@@ -120,7 +136,7 @@ pub(super) fn open(cipher: &Aes256Gcm, block: &Block) -> Result<Bytes, FetchErro
     }
     let payload = match head.codec {
         CODEC_NONE => plain,
-        CODEC_ZSTD => zstd::bulk::decompress(&plain, raw_bytes).map_err(|_| damaged("it does not decompress"))?,
+        CODEC_ZSTD => decompress(&plain, raw_bytes).map_err(|_| damaged("it does not decompress"))?,
         _ => return Err(damaged("its compression is unknown")),
     };
     if payload.len() != raw_bytes {
