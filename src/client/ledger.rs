@@ -128,8 +128,11 @@ impl Ledger {
                     self.refuse(refusal);
                 }
             }
-            while self.inflight.pop_front_if(|entry| entry.done).is_some() {
-                self.base += 1;
+            // An answer that is out of order leaves the front as it is, which is not looked at for nothing.
+            if index == 0 {
+                while self.inflight.pop_front_if(|entry| entry.done).is_some() {
+                    self.base += 1;
+                }
             }
         }
         Some(self.discount(released))

@@ -58,6 +58,8 @@ pub struct Subscriber {
     outbox: Outbox,
     reader: Option<MessageReader>,
     publishers: LastPublisher,
+    /// How many events came together the last time.
+    expected: usize,
     backoff: Backoff,
     ended: bool,
 }
@@ -119,6 +121,7 @@ impl Subscriber {
             outbox: Outbox::default(),
             reader: None,
             publishers: LastPublisher::default(),
+            expected: 0,
             backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), options.retry_for),
             ended: false,
         };
@@ -205,7 +208,13 @@ impl Subscriber {
             if event.offset.get() > 0 {
                 self.start = Start::Behind(event.offset.get());
             }
+            if events.is_empty() {
+                events.reserve(self.expected);
+            }
             events.push(event);
+        }
+        if !events.is_empty() {
+            self.expected = events.len();
         }
         self.reader = Some(reader);
         self.ended |= self.is_behind_stop();

@@ -27,6 +27,7 @@ impl Rlid {
         Rlid(bytes)
     }
 
+    #[inline]
     pub fn from_slice(bytes: &[u8]) -> Result<Rlid, ParseRlidError> {
         bytes.try_into().map(Rlid).map_err(|_| ParseRlidError)
     }
@@ -47,6 +48,7 @@ impl Rlid {
     ///
     /// The sequence carries into the milliseconds, so the result is always larger.
     #[must_use]
+    #[inline]
     pub fn plus(self, count: u64) -> Rlid {
         Rlid::from_number(self.number() + u128::from(count))
     }
@@ -69,16 +71,17 @@ impl Rlid {
         u32::from_be_bytes(*self.0.last_chunk().expect("ten bytes end in four"))
     }
 
+    #[inline]
     fn number(self) -> u128 {
-        let mut bytes = [0; 16];
-        bytes[6..].copy_from_slice(&self.0);
-        u128::from_be_bytes(bytes)
+        // In two pieces as they lie there: bytes that are first copied into a number's place are slow to be read from it.
+        let high = u64::from_be_bytes(*self.0.first_chunk().expect("ten bytes begin with eight"));
+        let low = u16::from_be_bytes(*self.0.last_chunk().expect("ten bytes end in two"));
+        u128::from(high) << 16 | u128::from(low)
     }
 
+    #[inline]
     fn from_number(number: u128) -> Rlid {
-        let mut bytes = [0; 10];
-        bytes.copy_from_slice(&number.to_be_bytes()[6..]);
-        Rlid(bytes)
+        Rlid(*number.to_be_bytes().last_chunk().expect("sixteen bytes end in ten"))
     }
 }
 

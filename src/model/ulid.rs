@@ -30,6 +30,7 @@ impl Ulid {
     }
 
     /// Reads the binary form; anything but 16 bytes is refused.
+    #[inline]
     pub fn from_slice(bytes: &[u8]) -> Result<Ulid, ParseUlidError> {
         bytes.try_into().map(Ulid).map_err(|_| ParseUlidError)
     }
