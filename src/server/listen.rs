@@ -19,7 +19,7 @@ const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 
 /// The largest HTTP/2 frame: with the default of 16 KiB, large events cost a system call for each frame.
-const FRAME_BYTES_MAX: u32 = 128 * 1024;
+pub(super) const FRAME_BYTES_MAX: u32 = 128 * 1024;
 
 /// How much a stream may have waiting to be sent.
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;

@@ -14,6 +14,7 @@ use super::{
     auth,
     body::{Disconnected, ReplyBody, ReplySender, status_reply, streaming_reply},
     error::broker_status,
+    listen::FRAME_BYTES_MAX,
     node::{Node, SUBSCRIBE},
     stream::{MessageReader, StreamEnd},
 };
@@ -30,8 +31,8 @@ use crate::{
     telemetry::Online,
 };
 
-/// The size at which a chunk of events is sent, in bytes. A single event may make it larger.
-const CHUNK_BYTES: usize = 128 * 1024;
+/// How many bytes of events are sent together: what one HTTP/2 frame can hold. Only a single event makes a chunk larger.
+const CHUNK_BYTES: usize = FRAME_BYTES_MAX as usize;
 
 /// Serves one Subscribe call.
 pub(super) fn serve(node: &Node, request: Request<Incoming>) -> Response<ReplyBody> {
@@ -205,13 +206,25 @@ impl Delivering {
                 committed: event.committed(),
                 publisher: &event.run.publisher,
             };
+            let start = self.chunk.len();
             api::write_subscribe_reply(&mut self.chunk, event.record, &envelope);
             self.counts.events += 1;
+            if self.chunk.len() > CHUNK_BYTES && start > 0 {
+                self.send_before(start, reply).await?;
+            }
             if self.chunk.len() >= CHUNK_BYTES {
                 self.send(reply).await?;
             }
         }
         if self.subscription.is_ready() { Ok(()) } else { self.send(reply).await }
+    }
+
+    /// Sends what lies before the last event, with which the chunk would spill over into a frame of its own.
+    async fn send_before(&mut self, start: usize, reply: &ReplySender) -> Result<(), Disconnected> {
+        let mut next = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
+        next.extend_from_slice(&self.chunk[start..]);
+        self.chunk.truncate(start);
+        reply.send(std::mem::replace(&mut self.chunk, next)).await
     }
 
     async fn send(&mut self, reply: &ReplySender) -> Result<(), Disconnected> {
