@@ -33,3 +33,5 @@ pub use start::{Server, ServerOptions, StartError, Storage};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wire_tests;
