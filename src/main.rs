@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// Chunks of 64 KiB and more come and go with every batch of events, which the system's allocator gives back to the
-/// kernel each time.
+/// kernel each time. Without huge pages, because of which an idle server would take twice the memory and a busy one more time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

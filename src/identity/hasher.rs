@@ -1,13 +1,21 @@
 //! Argon2id on a thread of its own: a hash takes 64 MiB and tens of milliseconds, which no task of the runtime may
 //! take.
+//!
+//! Invariant: some seconds after the last hash its memory belongs to the system again. An allocator that keeps freed memory for
+//! a while looks at what it has kept when something else is freed, and in an idle server nothing is.
 
-use std::thread;
+use std::{
+    hint::black_box,
+    sync::mpsc::{self, RecvTimeoutError},
+    thread,
+    time::Duration,
+};
 
 use argon2::{
     Algorithm, Argon2, CustomizedPasswordHasher, Params, PasswordVerifier, Version, password_hash::phc::PasswordHash,
 };
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::IdentityError;
 use crate::{model::Secret, sys::Entropy};
@@ -21,11 +29,17 @@ const HASH_BYTES: usize = 32;
 /// How many secrets may wait; what comes on top is refused, because its caller would have given up before its turn.
 const WAITING_MAX: usize = 512;
 
+/// How long after the last hash freed memory is given back. An allocator keeps it for about a second, in case it is needed again.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// What is allocated and freed for that, in bytes: large enough to be no part of anything that an allocator keeps for small things.
+const NUDGE_BYTES: usize = 4 * 1024 * 1024;
+
 /// Makes and checks the hashes under which secrets are kept: PHC strings of Argon2id. The thread ends with the last
 /// clone.
 #[derive(Debug, Clone)]
 pub(super) struct Hasher {
-    jobs: mpsc::Sender<Job>,
+    jobs: mpsc::SyncSender<Job>,
     entropy: Entropy,
     /// Verified in place of the hash of a key that does not exist.
     decoy: String,
@@ -38,12 +52,8 @@ enum Job {
 
 impl Hasher {
     pub(super) fn start(entropy: Entropy) -> Hasher {
-        let (jobs, mut waiting) = mpsc::channel(WAITING_MAX);
-        let work = move || {
-            while let Some(job) = waiting.blocking_recv() {
-                run(job);
-            }
-        };
+        let (jobs, waiting) = mpsc::sync_channel(WAITING_MAX);
+        let work = move || work(&waiting);
         thread::Builder::new().name("ensign-argon2".to_owned()).spawn(work).expect("a thread can be started");
         let decoy = format!(
             "$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}${}${}",
@@ -70,9 +80,25 @@ impl Hasher {
 
     fn submit(&self, job: Job) -> Result<(), IdentityError> {
         self.jobs.try_send(job).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => IdentityError::Busy,
-            mpsc::error::TrySendError::Closed(_) => IdentityError::Closed,
+            mpsc::TrySendError::Full(_) => IdentityError::Busy,
+            mpsc::TrySendError::Disconnected(_) => IdentityError::Closed,
         })
+    }
+}
+
+/// Does jobs until the last hasher is gone.
+fn work(waiting: &mpsc::Receiver<Job>) {
+    while let Ok(mut job) = waiting.recv() {
+        loop {
+            run(job);
+            job = match waiting.recv_timeout(QUIET) {
+                Ok(next) => next,
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+        }
+        // Never touched, so it takes no memory by itself.
+        drop(black_box(Vec::<u8>::with_capacity(black_box(NUDGE_BYTES))));
     }
 }
 
