@@ -1,7 +1,7 @@
 //! A cursor in a topic: it pulls committed blocks, from the cache near the head and from the store behind it.
 //!
 //! Nothing is ever pushed to a reader, so a slow one holds nobody up and loses nothing. It holds the blocks it has read
-//! ahead and not given out yet, a bounded number of bytes.
+//! ahead and not given out yet, as they are stored, which is a bounded number of bytes.
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -13,7 +13,10 @@ use super::{
     run::{DecodedBlock, Run, records_of},
     topic::Head,
 };
-use crate::model::{Offset, Rlid, Time};
+use crate::{
+    model::{Offset, Rlid, Time},
+    store::Block,
+};
 
 /// How many bytes of stored blocks are read at a time.
 const READ_AHEAD_BYTES: usize = 512 * 1024;
@@ -24,7 +27,7 @@ pub struct Reader {
     topic: Topic,
     head: watch::Receiver<Head>,
     next: Offset,
-    ahead: VecDeque<Arc<DecodedBlock>>,
+    ahead: VecDeque<Block>,
 }
 
 /// Consecutive events of one block.
@@ -103,16 +106,20 @@ impl Reader {
 
     /// The block that holds the next event.
     async fn block(&mut self) -> Result<Arc<DecodedBlock>, FetchError> {
-        while let Some(runs) = self.ahead.pop_front() {
-            if (runs.base..runs.end).contains(&self.next) {
+        let holds_next = |block: &Block| (block.head.base..block.head.end()).contains(&self.next);
+        while self.ahead.front().is_some_and(|block| !holds_next(block)) {
+            self.ahead.pop_front();
+        }
+        if self.ahead.is_empty() {
+            if let Some(runs) = self.topic.cached(self.next) {
                 return Ok(runs);
             }
+            self.ahead = self.topic.fetch(self.next, READ_AHEAD_BYTES).await?;
         }
-        if let Some(runs) = self.topic.cached(self.next) {
-            return Ok(runs);
-        }
-        self.ahead = self.topic.fetch(self.next, READ_AHEAD_BYTES).await?;
-        self.ahead.pop_front().ok_or(FetchError::BeyondEnd { offset: self.next, end: self.end() })
+        let block = self.ahead.front().ok_or(FetchError::BeyondEnd { offset: self.next, end: self.end() })?;
+        let runs = self.topic.decoded(block).await?;
+        self.ahead.pop_front();
+        Ok(runs)
     }
 }
 

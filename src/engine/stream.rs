@@ -168,17 +168,24 @@ impl Topic {
                 }
                 (running.next, self.end_offset())
             };
-            let fetched = match self.cached(next) {
-                Some(runs) => VecDeque::from([runs]),
-                None => self.fetch(next, TALLY_READ_BYTES).await?,
-            };
+            if let Some(runs) = self.cached(next) {
+                self.count(&runs);
+                continue;
+            }
+            let fetched = self.fetch(next, TALLY_READ_BYTES).await?;
             if fetched.is_empty() {
                 return Err(FetchError::BeyondEnd { offset: next, end });
             }
-            let mut running = self.running_tally();
-            for run in fetched.iter().flat_map(|runs| &runs.runs) {
-                running.extend(run);
+            for block in &fetched {
+                self.count(&self.decode(block).await?);
             }
+        }
+    }
+
+    fn count(&self, block: &DecodedBlock) {
+        let mut running = self.running_tally();
+        for run in &block.runs {
+            running.extend(run);
         }
     }
 
@@ -218,24 +225,25 @@ impl Topic {
         if let Some(runs) = self.cached(offset) {
             return Ok(runs);
         }
-        let mut fetched = self.fetch(offset, 1).await?;
-        fetched.pop_front().ok_or(FetchError::BeyondEnd { offset, end: self.end_offset() })
+        let fetched = self.fetch(offset, 1).await?;
+        let block = fetched.front().ok_or(FetchError::BeyondEnd { offset, end: self.end_offset() })?;
+        self.decoded(block).await
     }
 
-    /// Reads and decodes blocks from the store, from the one that holds an offset on.
-    pub(super) async fn fetch(
-        &self,
-        from: Offset,
-        bytes_max: usize,
-    ) -> Result<VecDeque<Arc<DecodedBlock>>, FetchError> {
-        let blocks = self.0.engine.0.store.blocks.read(self.id(), from, bytes_max).await?;
-        let mut decoded = VecDeque::with_capacity(blocks.len());
-        for block in blocks {
-            let runs = Arc::new(self.decode(&block).await?);
-            self.0.engine.0.cache.insert(self.id(), runs.clone());
-            decoded.push_back(runs);
+    /// Reads blocks from the store, from the one that holds an offset on. They stay as they are stored until it is their turn:
+    /// decoded they take up to ten times the room.
+    pub(super) async fn fetch(&self, from: Offset, bytes_max: usize) -> Result<VecDeque<Block>, FetchError> {
+        Ok(self.0.engine.0.store.blocks.read(self.id(), from, bytes_max).await?.into())
+    }
+
+    /// What is in a block that was fetched. Another reader may have decoded it meanwhile.
+    pub(super) async fn decoded(&self, block: &Block) -> Result<Arc<DecodedBlock>, FetchError> {
+        if let Some(runs) = self.cached(block.head.base) {
+            return Ok(runs);
         }
-        Ok(decoded)
+        let runs = Arc::new(self.decode(block).await?);
+        self.0.engine.0.cache.insert(self.id(), runs.clone());
+        Ok(runs)
     }
 
     async fn decode(&self, block: &Block) -> Result<DecodedBlock, FetchError> {
