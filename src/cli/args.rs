@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    bench, complete, completions, dev_server, env, exit_codes, login, logout, man,
+    bench, compact, complete, completions, dev_server, env, exit_codes, info, login, logout, man,
     output::{Color, Format},
     profile, publish, status, tail, topic, verify, whoami,
 };
@@ -85,11 +85,13 @@ pub(super) enum Command {
     Whoami(whoami::Args),
     Profile(profile::Args),
     Status(status::Args),
+    Info(info::Args),
     Env(env::Args),
     Topic(topic::Args),
     Publish(publish::Args),
     Tail(tail::Args),
     Verify(verify::Args),
+    Compact(compact::Args),
     Bench(bench::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -115,12 +117,13 @@ impl Command {
             Command::Login(_)
             | Command::Whoami(_)
             | Command::Status(_)
+            | Command::Info(_)
             | Command::Env(_)
             | Command::Topic(_)
             | Command::Publish(_)
             | Command::Tail(_)
             | Command::Bench(_) => (true, true, true),
-            Command::Profile(_) | Command::Verify(_) => (false, false, true),
+            Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {
                 (false, false, false)
             }

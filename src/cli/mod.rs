@@ -9,14 +9,17 @@
 
 mod args;
 mod bench;
+mod compact;
 mod complete;
 mod completions;
 mod context;
+mod data_dir;
 mod dev_server;
 mod env;
 mod error;
 mod exit_codes;
 mod human;
+mod info;
 mod login;
 mod logout;
 mod man;

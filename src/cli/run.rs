@@ -72,11 +72,13 @@ fn execute(command: Command, context: &mut Context) -> Result<ExitCode> {
         Command::Whoami(args) => args.run(context),
         Command::Profile(args) => args.run(context),
         Command::Status(args) => args.run(context),
+        Command::Info(args) => args.run(context),
         Command::Env(args) => args.run(context),
         Command::Topic(args) => args.run(context),
         Command::Publish(args) => args.run(context),
         Command::Tail(args) => args.run(context),
         Command::Verify(args) => args.run(context),
+        Command::Compact(args) => args.run(context),
         Command::Bench(args) => args.run(context),
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
@@ -189,7 +191,7 @@ fn colors_errors() -> bool {
 fn start_logging(cli: &Cli) -> Result<()> {
     let directives = match cli.globals.verbose {
         // The commands say themselves what their user has to know.
-        0 if matches!(cli.command, Command::DevServer(_)) => "warn",
+        0 if matches!(cli.command, Command::DevServer(_) | Command::Compact(_)) => "warn",
         0 => return Ok(()),
         1 => "warn,ensign=info",
         2 => "info,ensign=debug",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{
-    Context,
+    Context, data_dir,
     error::{CliError, Result},
     human,
     output::{Detail, Listing},
@@ -16,7 +16,7 @@ use crate::{
     journal::{CutTail, Damage, DamagedEvents},
     server::load_root_key,
     store::local::{self, OfflineStore, VerifiedStore},
-    sys::{Disk, LockError, files::exists},
+    sys::Disk,
 };
 
 /// Check every byte of a data directory
@@ -36,12 +36,14 @@ pub(super) struct Args {
     dir: PathBuf,
 }
 
+const IN_USE: &str = "stop the server that uses it, or verify a copy";
+
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
         let dir = self.dir;
         let about = |error: CliError| error.about(dir.display());
-        let disk = open_dir(&dir).map_err(about)?;
-        let store = OfflineStore::open(&disk).map_err(|error| about(refused(&error)))?;
+        let disk = data_dir::open(&dir).map_err(about)?;
+        let store = OfflineStore::open(&disk).map_err(|error| about(data_dir::refused(&error, IN_USE)))?;
         let payloads = context.block_on(async |_| Payloads::open(&disk, &store).await)?;
         let report = Report::make(&store, payloads).map_err(|error| about(CliError::chain(&error)))?;
         context.output.detail(report.detail(&dir))?;
@@ -56,30 +58,6 @@ impl Args {
         let message = format!("{count} {} damaged", if count == 1 { "place is" } else { "places are" });
         Err(about(CliError::check_failed(message))
             .hint("a copy of the directory keeps what can still be read; see docs/format.md"))
-    }
-}
-
-fn open_dir(dir: &Path) -> Result<Disk> {
-    if !exists(dir) {
-        return Err(CliError::not_found("there is no such directory"));
-    }
-    let disk = Disk::real(dir).map_err(|error| CliError::chain(&error))?;
-    match local::is_store(&disk) {
-        Ok(true) => Ok(disk),
-        Ok(false) => {
-            Err(CliError::not_found("nothing is stored there").hint("name the directory that has the journal in it"))
-        }
-        Err(error) => Err(CliError::chain(&error)),
-    }
-}
-
-fn refused(error: &local::OpenError) -> CliError {
-    let refused = CliError::chain(error);
-    match error {
-        local::OpenError::Lock(LockError::Held { .. }) => {
-            refused.hint("stop the server that uses it, or verify a copy")
-        }
-        _ => refused,
     }
 }
 

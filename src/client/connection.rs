@@ -26,6 +26,9 @@ const FRAME_BYTES: u32 = 128 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an answer over plain HTTP may take.
+const HTTP_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Finds out about a peer that has vanished. TCP's own probes rather than HTTP/2 pings, which some servers punish.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
@@ -63,6 +66,23 @@ fn channel(endpoint: &Endpoint) -> Result<Channel, ClientError> {
         transport = transport.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(tls)?;
     }
     Ok(transport.connect_lazy())
+}
+
+/// A client for plain HTTP requests to a URL of the server or its authentication service.
+pub(super) fn http_client(endpoint: &Endpoint, url: &str) -> Result<reqwest::Client, ClientError> {
+    install_crypto();
+    let mut builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .timeout(HTTP_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none());
+    if url.starts_with("http://") {
+        // The machine's root certificates are not read in vain.
+        builder = builder.tls_certs_only([]);
+    }
+    if endpoint.address().is_loopback() {
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|error| ClientError::Tls { reason: super::error::root_cause(&error) })
 }
 
 impl Client {

@@ -18,6 +18,7 @@ mod ledger;
 mod outbox;
 mod publisher;
 mod session;
+mod storage;
 mod subscriber;
 
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
@@ -27,4 +28,5 @@ pub use error::{ClientError, Code};
 pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
 pub use publisher::{AckListener, Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
 pub use session::{Claims, Credentials};
+pub use storage::StorageInfo;
 pub use subscriber::{Delivery, Subscriber, SubscriberOptions};

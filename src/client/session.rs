@@ -3,13 +3,12 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use super::{ClientError, Endpoint, error::root_cause};
+use super::{ClientError, Endpoint, connection::http_client, error::root_cause};
 use crate::{
     model::{Secret, Time},
     sys::Clock,
@@ -17,8 +16,6 @@ use crate::{
 
 /// How long before its end an access token is no longer used: what a call may take to get to the server.
 const LEEWAY_NANOS: i64 = 5_000_000_000;
-
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most bytes of an error's body that are looked at.
 const ERROR_BYTES_MAX: usize = 4096;
@@ -221,18 +218,7 @@ impl Session {
         if let Some(client) = self.http.get() {
             return Ok(client);
         }
-        super::connection::install_crypto();
-        let mut builder = reqwest::Client::builder()
-            .user_agent(super::connection::USER_AGENT)
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none());
-        if self.endpoint.auth_url().starts_with("http://") {
-            builder = builder.tls_certs_only([]);
-        }
-        if self.endpoint.address().is_loopback() {
-            builder = builder.no_proxy();
-        }
-        let client = builder.build().map_err(|error| ClientError::Tls { reason: root_cause(&error) })?;
+        let client = http_client(&self.endpoint, self.endpoint.auth_url())?;
         Ok(self.http.get_or_init(|| client))
     }
 }

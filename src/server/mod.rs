@@ -13,6 +13,7 @@ mod answer;
 mod auth;
 mod body;
 mod call;
+mod compact;
 mod compression;
 mod error;
 mod grpc;
@@ -28,6 +29,7 @@ mod start;
 mod stream;
 mod subscribe;
 
+pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
 pub use root_key::{RootKeyError, load_root_key};
 pub use start::{Server, ServerOptions, StartError, Storage};
 

@@ -200,7 +200,7 @@ impl Server {
 }
 
 /// The key of the data directory; made when there is none and nothing was stored under one.
-async fn root_key(disk: &Disk, store: &Store, entropy: &Entropy) -> Result<RootKey, StartError> {
+pub(super) async fn root_key(disk: &Disk, store: &Store, entropy: &Entropy) -> Result<RootKey, StartError> {
     match root_key::load_root_key(disk)? {
         Some(key) => Ok(key),
         None if engine::has_root_key(&store.records).await? => Err(RootKeyError::Missing.into()),

@@ -83,3 +83,27 @@ fn formats_of_a_list() {
         .check();
     machine.ensign("topic list -q").env("ENSIGN_OUTPUT", "json").env("ENSIGN_JQ", "length").stdout("2\n").check();
 }
+
+#[test]
+fn info_counts_the_project_and_shows_the_storage() {
+    let machine = Machine::new();
+    let server = machine.dev_server();
+    machine.ensign("topic create empty").check();
+    machine.ensign("publish orders").stdin("1\n2\n").check();
+    machine.ensign("topic archive orders").check();
+    let shown = machine.ensign("info -o json").stderr("").check().json();
+    let counts = ["topics", "archived_topics", "events", "duplicates"].map(|name| shown[name].as_u64());
+    assert_eq!(counts, [2, 1, 2, 0].map(Some), "{shown}");
+    let nothing = json!({ "segments": 0, "bytes": 0, "live_bytes": 0, "dead_bytes": 0, "small_block_bytes": 0 });
+    assert_eq!(shown["storage"], nothing, "all of it is in the segment that is written");
+    let expected = format!(
+        "endpoint      {}\nproject       {}\ntopics        2, 1 archived\nevents        2\nbytes         {} B\n\
+         storage       0 segments, 0 B\nlive          0 B\nsmall blocks  0 B\ndead          0 B\n",
+        shown["endpoint"].as_str().unwrap(),
+        shown["project_id"].as_str().unwrap(),
+        shown["bytes"],
+    );
+    machine.ensign("info").stdout(&expected).stderr("").check();
+    drop(server);
+    machine.ensign("info").code(5).stdout("").check();
+}
