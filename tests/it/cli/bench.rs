@@ -79,3 +79,145 @@ fn options_of_the_verification_belong_to_it() {
         assert_eq!(done.text(), "", "{wrong}");
     }
 }
+
+/// The names of an object's members, in their order.
+fn names(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// What every report has, whatever was measured.
+#[track_caller]
+fn check_report(report: &Value, events: u64, bytes: u64) {
+    assert_eq!((&report["events"], &report["bytes"]), (&json!(events), &json!(bytes)), "{report}");
+    let seconds = report["seconds"].as_f64().unwrap();
+    assert!(seconds > 0.0, "{report}");
+    for (rate, amount) in [("events_per_second", events), ("bytes_per_second", bytes)] {
+        #[expect(clippy::cast_precision_loss, reason = "what is lost is far below a thousandth")]
+        let (said, exact) = (report[rate].as_u64().unwrap() as f64, amount as f64 / seconds);
+        assert!((said - exact).abs() <= 1.0 + exact / 1_000.0, "{rate}: {said} is not {exact}");
+    }
+    for latencies in [&report["latency_us"], &report["disk"]["fdatasync_us"]] {
+        assert_eq!(names(latencies), ["p50", "p90", "p99", "p99_9", "p99_99", "max"]);
+        let values: Vec<u64> = latencies.as_object().unwrap().values().map(|value| value.as_u64().unwrap()).collect();
+        assert!(values.is_sorted(), "{latencies}");
+    }
+    assert!(report["disk"]["syncs"].as_u64().unwrap() > 0, "{report}");
+    assert!(report["server"]["version"].is_string(), "{report}");
+}
+
+#[test]
+fn publishing_is_measured_and_counted() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    let report = machine.ensign("bench publish load --size 50 --count 2000 --warm-up 0s -o json").check().json();
+    check_report(&report, 2_000, 100_000);
+    assert_eq!((&report["benchmark"], &report["topic"]), (&json!("publish"), &json!("load")));
+    let setting = json!({ "content": "json", "size": 50, "streams": 1, "topics": 1, "window": 16_384 });
+    assert_eq!(report["setting"], setting);
+    machine.ensign("topic show load --jq .events").stdout("2000\n").check();
+
+    // The same shape for one event after the other, for a rate, and over several streams and topics.
+    let report = machine.ensign("bench publish load --size 9 --count 20 --window 1 -o json").check().json();
+    check_report(&report, 20, 180);
+    let many = "bench publish many --size 10 --count 300 --streams 2 --topics 3 --rate 3000 -o json";
+    let report = machine.ensign(many).check().json();
+    check_report(&report, 300, 3_000);
+    let counts: Vec<String> = (1..=3)
+        .map(|number| {
+            machine.ensign(&format!("topic show many-{number} --jq .events")).check().text().trim().to_owned()
+        })
+        .collect();
+    assert_eq!(counts.iter().map(|count| count.parse::<u64>().unwrap()).sum::<u64>(), 300, "{counts:?}");
+    assert!(!counts.contains(&"0".to_owned()), "{counts:?}");
+}
+
+#[test]
+fn lines_of_a_file_are_published_over_and_over() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.file("lines.jsonl", "{\"a\":1}\n2\n");
+    let report = machine.ensign("bench publish t --file lines.jsonl --count 5 -o json").check().json();
+    check_report(&report, 5, 7 + 1 + 7 + 1 + 7);
+    machine.ensign("tail t --from start --until now -o raw").stdout("{\"a\":1}\n2\n{\"a\":1}\n2\n{\"a\":1}\n").check();
+}
+
+#[test]
+fn reading_is_measured_and_counted() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.ensign("bench publish load --size 40 --count 3000").check();
+    check_report(&machine.ensign("bench tail load -o json").check().json(), 3_000, 120_000);
+    check_report(&machine.ensign("bench tail load --from 2001 -o json").check().json(), 1_000, 40_000);
+    // Every stream reads all of it.
+    check_report(&machine.ensign("bench tail load --streams 3 -o json").check().json(), 9_000, 360_000);
+}
+
+#[test]
+fn the_way_to_a_subscriber_is_measured() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    let report = machine.ensign("bench latency load --size 30 --count 200 --rate 2000 -o json").check().json();
+    check_report(&report, 200, 6_000);
+    assert_eq!(names(&report["delivery_latency_us"]), names(&report["latency_us"]));
+    assert_eq!((&report["benchmark"], &report["setting"]["rate"]), (&json!("latency"), &json!(2_000)));
+    let text = machine.ensign("bench latency load --size 30 --count 200 --rate 2000").check();
+    let labels: Vec<&str> = text.text().lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(
+        labels,
+        ["benchmark", "events", "bytes", "time", "events/s", "bytes/s", "ack", "delivery", "server", "fdatasync"]
+    );
+}
+
+/// A report that is better than what any machine reaches, one that is worse, and one of something else.
+#[test]
+fn a_report_is_compared_with_an_earlier_one() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    let run = "bench publish load --size 50 --count 500 -o json";
+    let mut before = machine.ensign(run).check().json();
+    let compared = |code: i32| machine.ensign(&format!("{run} --baseline before.json")).code(code).check();
+    before["events_per_second"] = json!(1);
+    machine.file("before.json", before.to_string());
+    check_report(&compared(0).json(), 500, 25_000);
+
+    before["events_per_second"] = json!(1_000_000_000_000_u64);
+    machine.file("before.json", before.to_string());
+    let worse = compared(6);
+    check_report(&worse.json(), 500, 25_000);
+    assert!(worse.stderr.contains("events/s went from 1,000,000,000,000 to "), "{}", worse.stderr);
+    assert!(worse.stderr.contains("which is more than 10 % worse"), "{}", worse.stderr);
+
+    // What can't be compared gives no report that could be taken for a success.
+    before["setting"]["size"] = json!(51);
+    machine.file("before.json", before.to_string());
+    let other = compared(2);
+    assert_eq!(other.text(), "");
+    assert!(other.stderr.contains("it is of another benchmark"), "{}", other.stderr);
+    machine.file("before.json", "nonsense");
+    assert!(compared(2).stderr.contains("it is not a report"));
+}
+
+#[test]
+fn what_can_not_be_measured_is_refused() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.file("empty.jsonl", "\n");
+    for (wrong, code, message) in [
+        ("publish t --size 6000000", 2, "6000000"),
+        ("publish t --count 0", 2, "--count"),
+        ("publish t --count 5 --duration 1s", 2, "--duration"),
+        ("publish t --rate 5 --window 5", 2, "--window"),
+        ("publish t --file empty.jsonl", 1, "has no lines"),
+        ("publish t --file nowhere.jsonl", 1, "nowhere.jsonl"),
+        ("publish t --tolerance 5", 2, "--baseline"),
+        ("publish t --count 1 --no-create", 3, "there is no topic t"),
+        ("latency t --count 1 --rate 0", 2, "--rate"),
+        ("tail t", 3, "there is no topic t"),
+        ("tail", 2, "TOPIC"),
+    ] {
+        let done = machine.ensign(&format!("bench {wrong}")).code(code).check();
+        assert!(done.stderr.contains(message), "bench {wrong}\n{}", done.stderr);
+        assert_eq!(done.text(), "", "bench {wrong}");
+    }
+    machine.ensign("topic list -o json").stdout("[]\n").check();
+}
