@@ -40,7 +40,8 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Measure a server honestly
 ///
-/// Every report says how long the disk itself takes to make a page durable, because no ack can be faster than that.
+/// Every report says what an ack of the server promises (its durability), and how long the disk itself takes to make a page
+/// durable, because no ack that waits for the disk can be faster than that.
 ///
 /// With --verify instead of a benchmark, a server is started on a directory of its own, killed at random moments (SIGKILL) while
 /// events are published to it, and started again; sometimes it is killed again while it starts. No other server, no profile

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     cli::{human, output::Detail},
     client::{Client, ServerStatus},
+    model::Durability,
 };
 
 /// The account of one benchmark.
@@ -91,7 +92,8 @@ impl Report {
             put("delivery_latency_us", delivered.latencies.json());
         }
         if let Some((address, status)) = &self.server {
-            put("server", json!({ "endpoint": address, "version": status.version }));
+            let durability = status.durability.map(Durability::name);
+            put("server", json!({ "endpoint": address, "version": status.version, "durability": durability }));
         }
         if let Some(disk) = &self.disk {
             put("disk", disk.json());
@@ -116,7 +118,8 @@ impl Report {
             fields.push(("delivery", line(&delivered.latencies)));
         }
         if let Some((address, status)) = &self.server {
-            fields.push(("server", format!("{address}, version {}", status.version)));
+            let durability = status.durability.map_or("unknown", Durability::name);
+            fields.push(("server", format!("{address}, version {}, durability {durability}", status.version)));
         }
         if let Some(disk) = &self.disk {
             fields.push(("fdatasync", format!("{}, in {}", line(&disk.latencies), disk.dir.display())));

@@ -103,6 +103,7 @@ fn check_report(report: &Value, events: u64, bytes: u64) {
     }
     assert!(report["disk"]["syncs"].as_u64().unwrap() > 0, "{report}");
     assert!(report["server"]["version"].is_string(), "{report}");
+    assert_eq!(report["server"]["durability"], json!("fsync"));
 }
 
 #[test]
@@ -166,6 +167,19 @@ fn the_way_to_a_subscriber_is_measured() {
         labels,
         ["benchmark", "events", "bytes", "time", "events/s", "bytes/s", "ack", "delivery", "server", "fdatasync"]
     );
+}
+
+/// How soon acks come says little without what they promise.
+#[test]
+fn the_report_says_what_an_ack_promises() {
+    let machine = Machine::new();
+    for (options, name) in [("--durability os", "os"), ("--ephemeral", "memory")] {
+        let _server = machine.dev_server_with(&format!("--addr 127.0.0.1:0 {options}"));
+        let report = machine.ensign("bench publish load --count 10 -o json").check().json();
+        assert_eq!(report["server"]["durability"], json!(name));
+        let text = machine.ensign("bench tail load --count 10").check();
+        assert!(text.text().contains(&format!(", durability {name}\n")), "{}", text.text());
+    }
 }
 
 /// A report that is better than what any machine reaches, one that is worse, and one of something else.
