@@ -18,6 +18,19 @@ pub enum Loss {
     Some(u64),
 }
 
+#[cfg(test)]
+impl Loss {
+    /// What to try at a crash point: everything lost, everything kept, and so many choices, of which no other point has the
+    /// same. `ENSIGN_CRASH_IMAGES` says how many times as many choices are tried.
+    #[expect(clippy::disallowed_methods, reason = "how much a test does is no setting of the program")]
+    pub(crate) fn at_point(point: usize, choices: u64) -> impl Iterator<Item = Loss> {
+        let times = std::env::var("ENSIGN_CRASH_IMAGES").map_or(1, |times| times.parse().expect("a number"));
+        let choices: u64 = choices * times;
+        let first = point as u64 * choices;
+        [Loss::Everything, Loss::Nothing].into_iter().chain((first..first + choices).map(Loss::Some))
+    }
+}
+
 pub(super) type FileId = usize;
 
 #[derive(Debug, Clone)]

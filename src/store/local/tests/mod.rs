@@ -182,7 +182,7 @@ async fn every_crash_point() {
     let (mut images, mut cut, mut registered) = (0_u64, 0, 0);
     for operations in 0..=disk.operations() {
         let known = known_at(&moments, operations);
-        for loss in [Loss::Everything, Loss::Nothing, Loss::Some(images), Loss::Some(!images)] {
+        for loss in Loss::at_point(operations, 14) {
             let place = format!("{operations} operations, {loss:?}");
             let crashed = disk.crash_after(operations, loss);
             let (store, local, report) = try_open(&crashed).unwrap_or_else(|error| panic!("{place}: {error:?}"));
@@ -203,7 +203,7 @@ async fn every_crash_point() {
     }
     println!("{images} images of {} operations, {cut} cut, {registered} segments registered", disk.operations());
     // How many tails are torn depends on how the threads' operations fall together; that segments are sealed does not.
-    assert!(images > 500 && registered > 0);
+    assert!(images >= 3_500 && registered > 0);
 }
 
 mod random {
