@@ -32,8 +32,9 @@ pub(super) struct Scan {
     frames: Vec<(TopicId, FrameEntry)>,
     /// The checksum of each frame's header.
     crcs: Vec<u32>,
-    /// The frames of the last group.
+    /// The frames of the last group, and of the one before it.
     group: Vec<Found>,
+    group_before: Vec<Found>,
     first_sequence: u64,
     end: u64,
 }
@@ -57,6 +58,7 @@ impl Scan {
             frames: Vec::new(),
             crcs: Vec::new(),
             group: Vec::new(),
+            group_before: Vec::new(),
             first_sequence: active.next_sequence,
             end: active.position,
         };
@@ -88,7 +90,7 @@ impl Scan {
         self.frames.push((header.head.topic, FrameEntry::of(&header.head, position, header.stored_bytes)));
         self.crcs.push(crc);
         if header.group == header.sequence {
-            self.group.clear();
+            self.group_before = std::mem::take(&mut self.group);
         }
         self.group.push(Found { position, header });
     }
@@ -115,13 +117,19 @@ impl Scan {
             return Ok(None);
         }
         // The footer may have reached the disk without all of the index: then the sealing is done again.
-        Ok(segment.index(&footer).ok().map(|index| (index, at + Footer::BYTES as u64)))
+        let Ok(index) = segment.index(&footer) else {
+            return Ok(None);
+        };
+        if index != SegmentIndex::of(&self.frames) {
+            return Err(JournalError::damaged(&segment.path, self.end, "the index does not fit the frames"));
+        }
+        Ok(Some((index, at + Footer::BYTES as u64)))
     }
 
     /// Judges the end: clean, torn by a crash, or, as an error, damage that no crash can have done.
     pub(super) fn end(&mut self, segment: &Segment, mark: Option<Tail>) -> Result<End, JournalError> {
         let last_byte = last_byte(segment, self.end)?;
-        let bad = match self.first_bad_payload(segment)? {
+        let bad = match first_bad_payload(segment, &self.group)? {
             Some(bad) => bad,
             None if last_byte.is_none() => return Ok(End::Clean),
             None => (self.end, self.next_sequence()),
@@ -135,21 +143,16 @@ impl Scan {
             let what = format!("frame {sequence} is not intact, but frame {later}, which was written later, is");
             return Err(JournalError::damaged(&segment.path, position, what));
         }
+        // Where all of the last group is cut, the one before it is the last from then on. It was durable, and once what proves
+        // that is gone, it would be taken for torn the next time.
+        if self.group.first().is_some_and(|first| first.position == position)
+            && let Some((position, before)) = first_bad_payload(segment, &self.group_before)?
+        {
+            let what = format!("frame {before} is not intact, but frame {sequence} was written later");
+            return Err(JournalError::damaged(&segment.path, position, what));
+        }
         let end = last_byte.map_or(self.end, |last| last + 1);
         Ok(End::Torn { position, bytes: end - position })
-    }
-
-    /// The first frame of the last group whose payload is not what was written: its position and sequence.
-    fn first_bad_payload(&self, segment: &Segment) -> Result<Option<(u64, u64)>, JournalError> {
-        let mut payload = Vec::new();
-        for found in &self.group {
-            payload.resize(usize::try_from(found.header.stored_bytes).expect("a payload fits into memory"), 0);
-            segment.read_at(&mut payload, found.position + FrameHeader::BYTES as u64)?;
-            if crc32c(&payload) != found.header.payload_crc {
-                return Ok(Some((found.position, found.header.sequence)));
-            }
-        }
-        Ok(None)
     }
 
     /// The range that neither a later write nor the mark proves to be durable: the last group, or the segment's header when
@@ -191,6 +194,19 @@ impl Scan {
         active.last = self.crcs.last().copied().unwrap_or(active.last);
         active.frames = self.frames;
     }
+}
+
+/// The first of these frames whose payload is not what was written: its position and sequence.
+fn first_bad_payload(segment: &Segment, group: &[Found]) -> Result<Option<(u64, u64)>, JournalError> {
+    let mut payload = Vec::new();
+    for found in group {
+        payload.resize(usize::try_from(found.header.stored_bytes).expect("a payload fits into memory"), 0);
+        segment.read_at(&mut payload, found.position + FrameHeader::BYTES as u64)?;
+        if crc32c(&payload) != found.header.payload_crc {
+            return Ok(Some((found.position, found.header.sequence)));
+        }
+    }
+    Ok(None)
 }
 
 /// Headers, read a few at a time.

@@ -5,11 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    CutTail, ExpectedSegment, FIRST_COMPACTED, Frame, FrameEntry, JournalError, JournalId, JournalOptions,
-    JournalWriter, KnownJournal, RecoveredJournal, Segment, SegmentIndex, SegmentPlace, Tail, Unregistered, WriteError,
-    find_orphaned_journal,
-    segment::{Footer, SegmentHeader},
-    segment_path, verify_segment,
+    CutTail, FIRST_COMPACTED, Frame, FrameEntry, JournalError, JournalId, JournalOptions, JournalWriter, KnownJournal,
+    RecoveredJournal, Segment, SegmentPlace, Tail, Unregistered, WriteError, find_orphaned_journal, segment_path,
 };
 use crate::{
     model::{BlockHead, Durability, Offset, Rlid, Time, TopicId, Ulid},
@@ -58,6 +55,7 @@ fn known() -> KnownJournal {
     }
 }
 
+mod sealing;
 mod unsynced;
 
 fn create(disk: &SimulatedDisk) -> JournalWriter {
@@ -204,6 +202,30 @@ fn damage_before_the_last_group_is_refused_by_name() {
     assert_eq!(recover(&disk).unwrap().cut.unwrap().position, places[5].position);
 }
 
+/// The group before one that is cut was durable. Its payloads were not looked at, and the next opening, which found it to be
+/// the last and nothing behind it, cut acked frames that were damaged as if they had been torn.
+#[test]
+fn damage_before_a_group_that_is_cut_is_refused() {
+    let disk = SimulatedDisk::new();
+    let (mut writer, mut next) = (create(&disk), 1);
+    append(&mut writer, &mut next, 1);
+    append(&mut writer, &mut next, 2);
+    append(&mut writer, &mut next, 2);
+    let places = places(&recover(&disk).unwrap());
+    disk.damage(&segment_path(1), places[3].position + 130, &[0xee]);
+    let torn = disk.crash(Loss::Nothing);
+    assert_eq!(recover(&torn).unwrap().cut.unwrap().position, places[3].position);
+    assert_eq!(recover(&torn).unwrap().cut, None);
+    disk.damage(&segment_path(1), places[2].position + 130, &[0xee]);
+    for _ in 0..2 {
+        let (_, position, what) = damaged(recover(&disk));
+        assert_eq!(
+            (position, what.as_str()),
+            (places[2].position, "frame 3 is not intact, but frame 4 was written later")
+        );
+    }
+}
+
 #[test]
 fn damage_before_the_mark_is_refused() {
     let disk = SimulatedDisk::new();
@@ -337,48 +359,6 @@ fn a_segment_that_is_missing_unsealed_or_exchanged_is_refused() {
         let disk = three.crash(Loss::Nothing);
         disk.damage(&segment_path(number), 20, &[0xee]);
         assert_eq!(damaged(recover(&disk)).1, 0, "the header of segment {number}");
-    }
-}
-
-/// When index and footer fill a segment to its last byte, nothing is truncated behind them, and a footer at the end is
-/// all that tells that the segment is sealed. It may reach the disk without all of the index, but not without the
-/// frames. Opening once refused such a segment as damaged.
-#[test]
-fn every_crash_point_of_sealing_a_segment_that_is_full() {
-    for durability in [Durability::Fsync, Durability::Os] {
-        let disk = SimulatedDisk::new();
-        let frames: Vec<Frame> = (1..=3).map(frame).collect();
-        let bytes: u64 = frames.iter().map(Frame::bytes).sum();
-        // The frames are of three topics, so the index is as long as it can be.
-        let full = SegmentHeader::BYTES as u64 + bytes + SegmentIndex::bytes_max(3) + Footer::BYTES as u64;
-        let options = |disk: &SimulatedDisk| JournalOptions { segment_bytes: full, durability, ..options(disk) };
-        let mut writer = JournalWriter::create(options(&disk), JOURNAL).unwrap();
-        for frame in &frames {
-            writer.append(std::slice::from_ref(frame)).unwrap();
-        }
-        let before = disk.operations();
-        let sealed = writer.append(&[frame(4)]).unwrap().sealed.unwrap();
-        assert_eq!(sealed.bytes, full);
-        for operations in before..=disk.operations() {
-            for seed in 0..100 {
-                let place = format!("{durability}, {operations} operations, {seed}");
-                let crashed = disk.crash_after(operations, Loss::Some(seed));
-                let expected = ExpectedSegment {
-                    journal: JOURNAL,
-                    number: 1,
-                    place: Some(SegmentPlace::FIRST),
-                    is_sealed: crashed.disk().list("journal").unwrap().len() > 1,
-                    is_known: true,
-                    mark: None,
-                };
-                let verified = verify_segment(&crashed.disk(), &expected, &mut |_| Ok(()));
-                assert_eq!(verified.damage, [], "{place}");
-                let recovered = JournalWriter::recover(options(&crashed), &known());
-                let recovered = recovered.unwrap_or_else(|error| panic!("{place}: {error:?}"));
-                let found = check_frames(&recovered.unregistered);
-                assert!(durability == Durability::Os || found >= 3, "{place}: {found}");
-            }
-        }
     }
 }
 
