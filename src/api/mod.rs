@@ -15,6 +15,8 @@ mod convert;
 mod delivery;
 mod event;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod generated;
 mod outgoing;
 mod protobuf;

@@ -29,6 +29,9 @@ mod registrar;
 mod subscribe;
 mod topics;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use directory::Directory;
 pub use entry::{Availability, TopicEntry};
 pub use error::{BrokerError, Cause, FailedRequest, InvalidRequest, OpenBrokerError};

@@ -94,6 +94,11 @@ impl PageTokens {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn with_key(key: [u8; KEY_BYTES]) -> PageTokens {
+        PageTokens { key: Secret::new(key) }
+    }
+
     /// The token of the page after the one that ended with `last`.
     pub(super) fn issue(&self, list: List, project: ProjectId, last: [u8; 16], now: Time) -> String {
         let expires = millis(now) + VALID_MS;
@@ -150,7 +155,7 @@ mod tests {
     const DAY: i64 = 24 * 60 * 60 * 1_000;
 
     fn tokens() -> PageTokens {
-        PageTokens { key: Secret::new([7; 32]) }
+        PageTokens::with_key([7; KEY_BYTES])
     }
 
     fn project(number: u8) -> ProjectId {

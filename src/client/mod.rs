@@ -21,6 +21,9 @@ mod session;
 mod storage;
 mod subscriber;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
 pub use connection::Client;
 pub use endpoint::{Address, Endpoint, ParseAddressError};

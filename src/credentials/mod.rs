@@ -19,6 +19,9 @@ mod sdk_file;
 mod store;
 mod vault;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use error::{ProfileError, SecretError};
 pub use passphrase::{Passphrase, Purpose};
 pub use profile::{Profile, Profiles, SecretPlace};

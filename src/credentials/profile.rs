@@ -155,9 +155,14 @@ impl Profiles {
             Err(error) if error.is_not_found() => return Ok(Profiles::default()),
             Err(error) => return Err(error.into()),
         };
+        Profiles::parse(&bytes, path)
+    }
+
+    /// Reads what the file at `path` has.
+    pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Profiles, ProfileError> {
         let shown = || path.to_owned().into();
         let garbled = |what: String| ProfileError::Garbled { path: shown(), what };
-        let text = std::str::from_utf8(&bytes).map_err(|error| garbled(error.to_string()))?;
+        let text = std::str::from_utf8(bytes).map_err(|error| garbled(error.to_string()))?;
         let head: Head = serde_yaml::from_str(text).map_err(|error| garbled(error.to_string()))?;
         if head.version > VERSION {
             return Err(ProfileError::TooNew { path: shown(), version: head.version });
@@ -176,10 +181,15 @@ impl Profiles {
     }
 
     pub(super) fn save(&self, path: &Path) -> Result<(), ProfileError> {
+        Ok(write_private_file(path, self.to_text().as_bytes())?)
+    }
+
+    /// What the file has.
+    pub(super) fn to_text(&self) -> String {
         let Profiles { selected, previous, by_name } = self.clone();
         let document = Document { version: VERSION, selected, previous, profiles: by_name };
         let text = serde_yaml::to_string(&document).expect("texts and flags can be written as YAML");
-        Ok(write_private_file(path, format!("{HEADER}{text}").as_bytes())?)
+        format!("{HEADER}{text}")
     }
 }
 

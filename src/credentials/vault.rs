@@ -163,6 +163,12 @@ impl Vault {
         Ok(write_private_file(&self.path, &text)?)
     }
 
+    /// Whether bytes are those of a vault, as far as that can be told without the passphrase.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_sealed(&self, bytes: &[u8]) -> bool {
+        self.read(bytes).is_ok()
+    }
+
     fn read(&self, bytes: &[u8]) -> Result<Sealed, SecretError> {
         let broken = |error: serde_json::Error| self.damaged(error.to_string());
         let head: Head = serde_json::from_slice(bytes).map_err(broken)?;

@@ -24,6 +24,9 @@ mod tally;
 mod topic;
 mod verify;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},

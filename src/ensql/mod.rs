@@ -4,6 +4,8 @@
 //! subscription starts in the past without leaving the Ensign API. Everything else of the language is refused by name,
 //! never ignored.
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod range;
 
 pub use range::{RangeError, RangeQuery};

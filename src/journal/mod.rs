@@ -22,6 +22,9 @@ mod verify;
 mod writer;
 
 pub use compacted::{Compacted, CompactedWriter, remove_segments};
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use error::{JournalError, UnreadableFrame, WriteError};
 pub use frame::Frame;
 pub use index::{FrameEntry, SegmentIndex};

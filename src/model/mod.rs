@@ -8,6 +8,8 @@ mod block;
 mod code;
 mod digest;
 mod durability;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod mimetype;
 mod nack;
 mod name;

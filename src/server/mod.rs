@@ -29,6 +29,9 @@ mod start;
 mod stream;
 mod subscribe;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
 pub use root_key::{RootKeyError, load_root_key};
 pub use start::{Server, ServerOptions, StartError, Storage};

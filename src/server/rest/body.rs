@@ -11,7 +11,7 @@ use crate::model::{ParseUlidError, Ulid, limits::REST_BODY_BYTES_MAX};
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyError {
+pub(in crate::server) enum BodyError {
     /// It has more than [`REST_BODY_BYTES_MAX`] bytes.
     TooLarge,
     /// It is not a JSON object with fields of the expected types, or it did not arrive whole.
@@ -31,7 +31,7 @@ impl BodyError {
 /// The fields of an object. Names match in any case, the last of several counts, unknown ones do no harm, and `null` is
 /// the same as no field.
 #[derive(Debug)]
-pub(super) struct Fields(Map<String, Value>);
+pub(in crate::server) struct Fields(Map<String, Value>);
 
 impl Fields {
     /// Reads the first JSON value of a body; what follows it is ignored.
@@ -51,7 +51,7 @@ impl Fields {
         Fields::parse(&bytes)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Fields, BodyError> {
+    pub(in crate::server) fn parse(bytes: &[u8]) -> Result<Fields, BodyError> {
         match serde_json::Deserializer::from_slice(bytes).into_iter::<Value>().next() {
             Some(Ok(Value::Object(fields))) => Ok(Fields(fields)),
             _ => Err(BodyError::Malformed),
@@ -59,7 +59,7 @@ impl Fields {
     }
 
     /// A text field; empty when there is none.
-    pub(super) fn text(&self, name: &str) -> Result<String, BodyError> {
+    pub(in crate::server) fn text(&self, name: &str) -> Result<String, BodyError> {
         match self.find(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.clone()),
@@ -68,7 +68,7 @@ impl Fields {
     }
 
     /// An identifier; none when the field is missing or all zeros. An empty text is malformed.
-    pub(super) fn id(&self, name: &str) -> Result<Option<Ulid>, BodyError> {
+    pub(in crate::server) fn id(&self, name: &str) -> Result<Option<Ulid>, BodyError> {
         match self.find(name) {
             None => Ok(None),
             Some(Value::String(text)) => {

@@ -14,6 +14,9 @@ mod reply;
 mod sessions;
 mod wellknown;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use self::body::Fields;
+
 use std::{fmt, sync::Arc};
 
 use axum::{

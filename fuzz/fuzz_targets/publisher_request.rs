@@ -1,0 +1,5 @@
+//! Fuzzes requests of publishers.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ensign::api::fuzzing::fuzz_publisher_request(data));
