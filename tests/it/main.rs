@@ -14,6 +14,7 @@ mod documents;
 mod faults;
 mod golden;
 mod harness;
+mod history;
 mod keyring;
 mod layers;
 mod node;

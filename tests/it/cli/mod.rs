@@ -7,6 +7,7 @@ mod durability;
 mod events;
 mod generated;
 mod grammar;
+mod history;
 mod machine;
 mod profiles;
 mod topics;
