@@ -25,7 +25,7 @@ const GOLDEN: &str = "tests/data/golden";
 const EXPECTED: &str = "events.jsonl";
 
 /// How many events there are: some in blocks that were joined, some in a sealed segment, some in the active one.
-const EVENTS: u64 = 60;
+pub(crate) const EVENTS: u64 = 60;
 
 /// How many of them are small.
 const SMALL: u64 = 30;
@@ -48,7 +48,7 @@ fn line(event: &Event) -> String {
 }
 
 /// The data of an event. Those behind the first few are so large that no block of them is worth joining, and compress well.
-fn content(number: u64) -> Bytes {
+pub(crate) fn content(number: u64) -> Bytes {
     if number <= SMALL { data(number) } else { data(number).repeat(70_000 / data(number).len()).into() }
 }
 
@@ -116,7 +116,7 @@ async fn make_the_golden_directory() {
 }
 
 /// Lays the golden directory out.
-fn lay_out(dir: &Path) {
+pub(crate) fn lay_out(dir: &Path) {
     let golden = repository(GOLDEN);
     fs::create_dir(dir.join("journal")).unwrap();
     for file in files(&golden).iter().filter_map(|file| file.to_str()) {

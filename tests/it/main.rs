@@ -10,6 +10,7 @@
 
 mod cli;
 mod conformance;
+mod damage;
 mod documents;
 mod faults;
 mod golden;
