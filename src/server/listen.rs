@@ -11,9 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{node::Node, route::Routes};
 
-/// How many bytes a client may send on one stream before they are read. Clients that send a frame for each message need
-/// it: when many small frames wait, the HTTP/2 library takes the client for hostile and ends the connection.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// How many bytes a client may send on one stream before they are read.
+///
+/// Some clients send a frame for each event. When many small frames wait to be read, as they do while the disk is slow, the
+/// HTTP/2 library takes the client for hostile and ends the connection: what the frames lack to 256 bytes may be half of
+/// the connection's window in sum. So a stream's window is far smaller than that, and even the smallest events fit.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// The same for all streams of a connection together.
 const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
