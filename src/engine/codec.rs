@@ -26,7 +26,8 @@ const CODEC_ZSTD: u8 = 1;
 /// The level of zstd for fresh blocks, whose publishers wait: the cheapest that still reaches most of the ratio on JSON.
 pub(super) const LEVEL_FRESH: i32 = 1;
 
-/// The level for joined blocks, for which nobody waits and which are read more often than they are written.
+/// The level for joined blocks, for which nobody waits: the last that costs hardly more than the first. What the levels beyond it gain
+/// on JSON is a tenth, for several times the work.
 pub(super) const LEVEL_JOINED: i32 = 3;
 
 const TAG_BYTES: usize = 16;

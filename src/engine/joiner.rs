@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     model::{ProjectId, TopicId},
-    store::{Block, BlockHead, CompactError, JoinBlocks, Joiner, joined_head},
+    store::{Block, BlockHead, CompactError, JoinBlocks, Joiner, RecordError, joined_head},
     sys::Entropy,
 };
 
@@ -93,7 +93,8 @@ impl JoinBlocks for EngineJoiner {
         let Some(topic) = blocks.first().map(|block| block.head.topic) else { return blocks };
         match self.ciphers(topic) {
             Ok(Some(ciphers)) => self.join_readable(&ciphers, blocks),
-            Ok(None) => blocks,
+            // The store is being closed, and takes nothing more of this.
+            Ok(None) | Err(OpenError::Records(RecordError::Closed)) => blocks,
             Err(error) => {
                 tracing::warn!(%topic, %error, "blocks stay as they are, because their keys can't be had");
                 blocks

@@ -92,12 +92,10 @@ fn partly_dead(run: &[Row<'_>], gain_part: u64) -> Option<Plan> {
     Some(Plan { segments: vec![*number], level: row.level })
 }
 
-/// Compacted segments which together may have more to join, or would fit into one.
+/// Compacted segments which together may have more to join, and segments that would fit into one: those too that were sealed early,
+/// because somebody asked for a compaction.
 fn still_small(run: &[Row<'_>], segment_bytes: u64) -> Option<Plan> {
     let level = run[0].1.level;
-    if level == 0 {
-        return None;
-    }
     for start in 0..run.len() {
         for count in (TOGETHER_MIN..=TOGETHER_MAX.min(run.len() - start)).rev() {
             let window = &run[start..start + count];
@@ -105,7 +103,7 @@ fn still_small(run: &[Row<'_>], segment_bytes: u64) -> Option<Plan> {
             let bytes = sum(|row| row.bytes);
             let small = sum(|row| bytes_of(row.live.small, row.live.small_bytes));
             let largest = window.iter().map(|(_, row)| row.bytes).max().unwrap_or(0);
-            let joins = level < LEVEL_MAX && small * 2 >= bytes;
+            let joins = (1..LEVEL_MAX).contains(&level) && small * 2 >= bytes;
             let fits = bytes <= segment_bytes && largest * 2 <= bytes;
             if (joins || fits) && sum(|row| row.all.frames.into()) <= FRAMES_MAX {
                 let segments = window.iter().map(|(number, _)| *number).collect();
@@ -160,6 +158,14 @@ mod tests {
         check(&[small(1), small(11), bulk, dead], &[1, 2], Some((&[4], 1)));
         let many = row(0, 1, 200_000, 20 * MIB, 200_000, 0);
         check(&[many, many], &[], Some((&[1], 1)));
+    }
+
+    /// Each `ensign compact` leaves a segment that was sealed early, and they must not pile up.
+    #[test]
+    fn segments_that_were_sealed_early_are_gathered() {
+        let early = |sequence| row(0, sequence, 10, 5 * MIB, 0, 0);
+        check(&[early(1), early(11), early(21)], &[], None);
+        check(&[early(1), early(11), early(21), early(31)], &[], Some((&[1, 2, 3, 4], 1)));
     }
 
     #[test]
