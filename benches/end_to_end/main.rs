@@ -108,7 +108,7 @@ impl Plan {
             parts: Vec::new(),
             rounds: 1,
             time: Duration::from_secs(3),
-            events: 1_000_000,
+            events: 2_000_000,
             bytes: 500_000_000,
             scratch: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
             clock: Clock::real(),

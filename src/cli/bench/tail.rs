@@ -72,6 +72,10 @@ pub(super) async fn run(args: &TailArgs, context: &mut Context) -> Result<Report
     let all = async {
         while let Some(ended) = tasks.join_next().await {
             ended.map_err(|error| CliError::failed(error.to_string()))??;
+            // The others may wait for events that do not come.
+            if meter.events() >= count {
+                break;
+            }
         }
         Ok::<(), CliError>(())
     };

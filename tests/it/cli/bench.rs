@@ -151,6 +151,9 @@ fn reading_is_measured_and_counted() {
     check_report(&machine.ensign("bench tail load --from 2001 -o json").check().json(), 1_000, 40_000);
     // Every stream reads all of it.
     check_report(&machine.ensign("bench tail load --streams 3 -o json").check().json(), 9_000, 360_000);
+    // Those that are done first do not wait for more than there is.
+    let counted = machine.ensign("bench tail load --streams 3 --count 9000 -o json").check().json();
+    check_report(&counted, 9_000, 360_000);
 }
 
 #[test]
