@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
@@ -32,6 +33,9 @@ use crate::{
 
 /// How many chunks of a stream may wait for their answers; what they hold is bounded by admission, in bytes.
 const CHUNKS_UNANSWERED_MAX: usize = 64;
+
+/// How many events are taken before they are handed over although more have arrived.
+const EVENTS_TOGETHER_MAX: usize = 1_024;
 
 /// Serves one Publish call.
 pub(super) fn serve(node: &Node, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
@@ -125,11 +129,11 @@ impl PublishStream {
         sent.map(|()| true).map_err(|Disconnected| StreamEnd::Finished)
     }
 
-    /// Reads until the stream ends, and says how. What came in one chunk is handed over, and answered, together.
+    /// Reads until the stream ends, and says how. What has arrived is handed over, and answered, together.
     async fn receive(&mut self, chunks: &mpsc::Sender<Answer>) -> StreamEnd {
         loop {
             let mut received = Received::default();
-            let taken = self.take_chunk(&mut received).await;
+            let taken = self.take_what_is_there(&mut received).await;
             received.settle(self.session.hand_over().await);
             if !received.is_empty() {
                 self.node.rpc(PUBLISH).received(received.len() as u64);
@@ -142,6 +146,23 @@ impl PublishStream {
                 Ok(true) => {}
                 Ok(false) => return StreamEnd::Finished,
                 Err(end) => return end,
+            }
+        }
+    }
+
+    /// Takes what has arrived, chunk by chunk. There are clients, the published ones among them, that send each event in a frame of its
+    /// own: handed over one by one, they would cost a message, a permit and a wake-up each.
+    async fn take_what_is_there(&mut self, received: &mut Received) -> Result<(), StreamEnd> {
+        loop {
+            self.take_chunk(received).await?;
+            if received.len() >= EVENTS_TOGETHER_MAX {
+                return Ok(());
+            }
+            match self.reader.more(&self.node.draining).now_or_never() {
+                Some(Ok(true)) => {}
+                Some(Ok(false)) => return Err(StreamEnd::Finished),
+                Some(Err(end)) => return Err(end),
+                None => return Ok(()),
             }
         }
     }
