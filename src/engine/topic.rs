@@ -44,6 +44,10 @@ const BLOCKS_UNDER_WAY_MAX: usize = 16;
 /// next waiting behind it, the disk never idles; sealing more of them would only make them smaller.
 const SMALL_BLOCKS_UNDER_WAY_MAX: usize = 2;
 
+/// A block with less than this is sealed only when none is under way: what comes while it waited behind another would have to wait for
+/// two syncs, and for the disk it makes no difference.
+const WORTH_WAITING_BYTES: usize = BLOCK_BYTES_TARGET / 8;
+
 /// The epoch of a node that was never moved.
 pub(super) const EPOCH: u64 = 1;
 
@@ -237,8 +241,11 @@ impl Actor {
     /// Seals blocks as long as there is something to seal and room for it on the way to the disk.
     fn seal_what_can_go(&mut self) {
         while !self.pending.is_empty() {
-            let full = self.pending_bytes >= BLOCK_BYTES_TARGET;
-            let room = if full { BLOCKS_UNDER_WAY_MAX } else { SMALL_BLOCKS_UNDER_WAY_MAX };
+            let room = match self.pending_bytes {
+                BLOCK_BYTES_TARGET.. => BLOCKS_UNDER_WAY_MAX,
+                WORTH_WAITING_BYTES.. => SMALL_BLOCKS_UNDER_WAY_MAX,
+                _ => 1,
+            };
             if self.under_way.len() >= room {
                 return;
             }
