@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long an idle server is left alone before it is looked at.
-const CALM: Duration = Duration::from_secs(2);
+const CALM: Duration = Duration::from_secs(4);
 
 /// What the slow subscriber reads at a time, and how long it rests after that.
 const SIP_BYTES: usize = 64 * 1024;
@@ -55,7 +55,7 @@ pub(crate) fn measure(plan: &Plan, payload: &Payload) -> Result<Vec<Row>, Error>
     Ok(vec![
         Row::new("idle, just started", Unit::Megabytes, idle).wanted(Wanted::AtMost(25.0)),
         Row::new("the most while all went through", Unit::Megabytes, most).wanted(Wanted::AtMost(120.0)),
-        Row::new("two seconds later", Unit::Megabytes, after),
+        Row::new("four seconds later", Unit::Megabytes, after),
         Row::new("publish meanwhile", Unit::Rate, rate),
     ])
 }

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How many bytes of stored blocks are read at a time.
-const READ_AHEAD_BYTES: usize = 512 * 1024;
+const READ_AHEAD_BYTES: usize = 256 * 1024;
 
 /// A cursor in one topic.
 #[derive(Debug)]

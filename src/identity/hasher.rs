@@ -30,7 +30,7 @@ const HASH_BYTES: usize = 32;
 const WAITING_MAX: usize = 512;
 
 /// How long after the last hash freed memory is given back. An allocator keeps it for about a second, in case it is needed again.
-const QUIET: Duration = Duration::from_secs(2);
+const QUIET: Duration = Duration::from_millis(1_500);
 
 /// What is allocated and freed for that, in bytes: large enough to be no part of anything that an allocator keeps for small things.
 const NUDGE_BYTES: usize = 4 * 1024 * 1024;

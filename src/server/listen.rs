@@ -25,7 +25,7 @@ const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
 pub(super) const FRAME_BYTES_MAX: u32 = 128 * 1024;
 
 /// How much a stream may have waiting to be sent.
-const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+const SEND_BUFFER_BYTES: usize = 512 * 1024;
 
 const STREAMS_PER_CONNECTION_MAX: u32 = 4096;
 

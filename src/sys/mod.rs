@@ -11,7 +11,7 @@ pub mod files;
 pub use clock::{Clock, ManualClock};
 pub use disk::{Disk, DiskFile, DiskLock, Fault, FaultKind, LOCK_FILE, LockError, Loss, Operation, SimulatedDisk};
 pub use entropy::Entropy;
-pub use process::terminate;
+pub use process::{begin_anew_with, terminate};
 
 use crate::model::Ulid;
 

@@ -27,6 +27,7 @@ pub(super) async fn run(command: &[OsString], access: &Access, interrupts: &mut 
         // What chooses another server or project must not reach the command.
         .env_remove("ENSIGN_PROFILE")
         .env_remove("ENSIGN_PROJECT")
+        .env_remove(super::PURGE_DELAY)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| match error.kind() {

@@ -216,3 +216,15 @@ fn an_idle_server_gives_back_what_a_hash_took() {
     assert!(peak > 64 * 1024, "a hash takes 64 MiB, and the peak is {peak} KiB");
     wait_for("memory to be given back", || (kib("VmRSS") < peak - 48 * 1024).then_some(()));
 }
+
+/// The allocator reads its settings before `main`, so a server begins anew with them; what runs with it is not concerned.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_allocator_s_settings_stay_with_the_server() {
+    let machine = Machine::new();
+    let server = machine.dev_server();
+    let environment = fs::read(format!("/proc/{}/environ", server.ready["pid"])).unwrap();
+    assert!(environment.split(|byte| *byte == 0).any(|variable| variable == b"MIMALLOC_PURGE_DELAY=20"));
+    drop(server);
+    machine.ensign("dev-server --ephemeral --no-profile -- printenv MIMALLOC_PURGE_DELAY").code(1).check();
+}
