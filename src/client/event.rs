@@ -118,7 +118,7 @@ impl Event {
     pub(super) fn read(
         delivered: &DeliveredEvent<'_>,
         frame: &Frame<'_>,
-        publishers: &mut LastPublisher,
+        publishers: &mut Publishers,
     ) -> Result<Event, String> {
         let DeliveredEvent { id, topic_id, offset, committed, publisher, key, event } = *delivered;
         let id = Rlid::from_slice(id).map_err(|_| format!("an event id of {} bytes", id.len()))?;
@@ -177,23 +177,42 @@ impl From<wire::Publisher> for Publisher {
     }
 }
 
-/// Remembers the publisher of the event before, which mostly is that of the next one, too.
+/// How many publishers are remembered.
+const PUBLISHERS_MAX: usize = 32;
+
+/// Remembers the last publishers: that of the event before is mostly that of the next one, too, and where several take turns
+/// it is one of a few. Their texts are made once.
 #[derive(Debug, Default)]
-pub(super) struct LastPublisher {
-    encoded: Vec<u8>,
-    publisher: Option<Arc<Publisher>>,
+pub(super) struct Publishers {
+    known: Vec<(Vec<u8>, Arc<Publisher>)>,
+    /// Where the one that was read last stands.
+    last: usize,
 }
 
-impl LastPublisher {
+impl Publishers {
     #[inline]
     fn read(&mut self, encoded: Option<&[u8]>) -> Result<Option<Arc<Publisher>>, prost::DecodeError> {
         let Some(encoded) = encoded else { return Ok(None) };
-        if self.publisher.is_none() || self.encoded != encoded {
-            self.publisher = Some(Arc::new(wire::Publisher::decode(encoded)?.into()));
-            self.encoded.clear();
-            self.encoded.extend_from_slice(encoded);
+        if self.known.get(self.last).is_none_or(|(known, _)| known != encoded) {
+            self.last = match self.known.iter().position(|(known, _)| known == encoded) {
+                Some(at) => at,
+                None => self.learn(encoded)?,
+            };
         }
-        Ok(self.publisher.clone())
+        Ok(self.known.get(self.last).map(|(_, publisher)| publisher.clone()))
+    }
+
+    /// Takes a new one up, in the place of an old one when there are too many; says where it stands.
+    fn learn(&mut self, encoded: &[u8]) -> Result<usize, prost::DecodeError> {
+        let publisher: Publisher = wire::Publisher::decode(encoded)?.into();
+        let new = (encoded.to_vec(), Arc::new(publisher));
+        if self.known.len() < PUBLISHERS_MAX {
+            self.known.push(new);
+            return Ok(self.known.len() - 1);
+        }
+        let at = (self.last + 1) % PUBLISHERS_MAX;
+        self.known[at] = new;
+        Ok(at)
     }
 }
 
@@ -247,5 +266,28 @@ mod tests {
             prop_assert_eq!(event.schema, schema);
             prop_assert_eq!(event.created, nanos.map(Time::from_nanos));
         }
+    }
+
+    /// Sixteen publishers that took turns once had their texts made again for each event.
+    #[test]
+    fn publishers_that_take_turns_are_made_once() {
+        let mut publishers = Publishers::default();
+        let name = |number: usize| format!("publisher {number}");
+        let mut read = |number: usize| {
+            let encoded = wire::Publisher { publisher_id: name(number), ..Default::default() }.encode_to_vec();
+            publishers.read(Some(&encoded)).unwrap().unwrap()
+        };
+        let first: Vec<_> = (0..PUBLISHERS_MAX).map(&mut read).collect();
+        for (number, known) in first.iter().enumerate().rev() {
+            assert!(Arc::ptr_eq(known, &read(number)));
+            assert_eq!(known.id, name(number));
+        }
+        // More of them than are remembered are told apart all the same.
+        for number in (0..3 * PUBLISHERS_MAX).chain(0..PUBLISHERS_MAX) {
+            assert_eq!(read(number).id, name(number));
+        }
+        assert_eq!(publishers.known.len(), PUBLISHERS_MAX);
+        assert_eq!(publishers.read(None), Ok(None));
+        publishers.read(Some(&[0xff])).unwrap_err();
     }
 }

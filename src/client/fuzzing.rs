@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use super::event::{Event, LastPublisher};
+use super::event::{Event, Publishers};
 use crate::api::{
     FRAME_HEAD_BYTES, FrameReader, SubscriberMessage,
     ensign::{SubscribeReply, subscribe_reply::Embed},
@@ -20,7 +20,7 @@ pub fn fuzz_delivery(data: &[u8]) {
         return;
     };
     let Ok(SubscriberMessage::Event(delivered)) = parse_subscribe_reply(frame.body) else { return };
-    let read = Event::read(&delivered, &frame, &mut LastPublisher::default());
+    let read = Event::read(&delivered, &frame, &mut Publishers::default());
     match SubscribeReply::decode(data).map(|reply| reply.embed) {
         Ok(Some(Embed::Event(wrapper))) => assert_eq!(read.ok(), Event::from_wire(wrapper).ok()),
         Ok(other) => panic!("{other:?} was taken for an event"),

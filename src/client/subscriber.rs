@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::{
     Client, ClientError, Event,
     backoff::Backoff,
-    event::LastPublisher,
+    event::Publishers,
     frames::{self, MessageReader, Read},
     outbox::Outbox,
     session::Token,
@@ -57,7 +57,7 @@ pub struct Subscriber {
     /// Keeps the request open: a half-closed subscription ends.
     outbox: Outbox,
     reader: Option<MessageReader>,
-    publishers: LastPublisher,
+    publishers: Publishers,
     /// How many events came together the last time.
     expected: usize,
     backoff: Backoff,
@@ -120,7 +120,7 @@ impl Subscriber {
             stop,
             outbox: Outbox::default(),
             reader: None,
-            publishers: LastPublisher::default(),
+            publishers: Publishers::default(),
             expected: 0,
             backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), options.retry_for),
             ended: false,
