@@ -6,7 +6,7 @@ use prost::Message;
 
 use super::{
     ensign::{PublisherReply, SubscribeReply},
-    protobuf::{Value, WireError, int32, plain_field, take_varint},
+    protobuf::{Value, WireError, int32, plain_field, sole_member},
 };
 use crate::model::Time;
 
@@ -28,7 +28,7 @@ pub enum PublisherAnswer<'a> {
 /// When it is not a valid one.
 #[inline]
 pub fn parse_publisher_reply(message: &[u8]) -> Result<PublisherAnswer<'_>, WireError> {
-    match sole_member(message).and_then(plain_ack) {
+    match sole_member(message, FIRST).and_then(plain_ack) {
         Some(id) => Ok(PublisherAnswer::Ack(id)),
         None => PublisherReply::decode(message).map(PublisherAnswer::Other).map_err(WireError::Undecodable),
     }
@@ -80,7 +80,7 @@ pub struct DeliveredEvent<'a> {
 /// When it is not a valid one. The content of the event and of its publisher is not judged.
 #[inline]
 pub fn parse_subscribe_reply(message: &[u8]) -> Result<SubscriberMessage<'_>, WireError> {
-    if let Some(event) = sole_member(message).and_then(plain_event) {
+    if let Some(event) = sole_member(message, FIRST).and_then(plain_event) {
         return Ok(SubscriberMessage::Event(event));
     }
     let reply = SubscribeReply::decode(message).map_err(WireError::Undecodable)?;
@@ -136,15 +136,6 @@ pub fn event_parts(event: &[u8]) -> Option<EventParts<'_>> {
         }
     }
     Some(parts)
-}
-
-/// The member of a oneof's message that holds nothing else, where that is the first one.
-#[inline]
-fn sole_member(message: &[u8]) -> Option<&[u8]> {
-    let (&FIRST, rest) = message.split_first()? else { return None };
-    let (length, length_bytes) = take_varint(rest).ok()?;
-    let member = &rest[length_bytes..];
-    (member.len() as u64 == length).then_some(member)
 }
 
 #[inline]

@@ -176,6 +176,16 @@ impl<'a> Iterator for FieldReader<'a> {
     }
 }
 
+/// The member of a message that holds nothing else, by its key of one byte: the messages that are a oneof and nothing more are
+/// written like this by every encoder.
+#[inline]
+pub(super) fn sole_member(message: &[u8], key: u8) -> Option<&[u8]> {
+    let (&first, rest) = message.split_first()?;
+    let (length, length_bytes) = take_varint(rest).ok()?;
+    let member = &rest[length_bytes..];
+    (first == key && member.len() as u64 == length).then_some(member)
+}
+
 /// Takes the next field off a message that is as encoders write it; `None` where only a decoder can judge what comes,
 /// and at the end.
 ///

@@ -13,7 +13,7 @@ use prost::Message;
 
 use super::{
     ensign::{Compression, Encryption, OpenStream, Publisher, PublisherRequest, publisher_request::Embed},
-    protobuf::{Field, FieldReader, WireError, plain_field, put_varint, take_varint},
+    protobuf::{Field, FieldReader, WireError, plain_field, put_varint, sole_member},
 };
 
 /// Field `event` of a `PublisherRequest`, as a key.
@@ -48,7 +48,7 @@ pub struct IncomingEvent<'a> {
 ///
 /// When the message is not a valid one; the same messages are refused that a decoder of the whole message refuses.
 pub fn parse_publisher_request(message: &[u8]) -> Result<PublisherMessage<'_>, WireError> {
-    if let Some(wrapper) = sole_event(message) {
+    if let Some(wrapper) = sole_member(message, REQUEST_EVENT) {
         return IncomingEvent::parse(Cow::Borrowed(wrapper)).map(PublisherMessage::Event);
     }
     let request = PublisherRequest::decode(message).map_err(WireError::Undecodable)?;
@@ -57,15 +57,6 @@ pub fn parse_publisher_request(message: &[u8]) -> Result<PublisherMessage<'_>, W
         Some(Embed::OpenStream(open)) => Ok(PublisherMessage::Open(open)),
         Some(Embed::Event(_)) => IncomingEvent::parse(Cow::Owned(merged_event(message)?)).map(PublisherMessage::Event),
     }
-}
-
-/// The event of a request that holds nothing else, which is how every encoder writes it.
-#[inline]
-fn sole_event(message: &[u8]) -> Option<&[u8]> {
-    let (&REQUEST_EVENT, rest) = message.split_first()? else { return None };
-    let (length, length_bytes) = take_varint(rest).ok()?;
-    let wrapper = &rest[length_bytes..];
-    (wrapper.len() as u64 == length).then_some(wrapper)
 }
 
 /// The event of a request that holds it in several parts or among other fields.
