@@ -114,9 +114,7 @@ fn detail(dir: &Path, compacted: &CompactedDirectory) -> Detail {
         "bytes_read": stats.bytes_to_compact,
         "bytes_written": stats.bytes_compacted,
         "segments_left": stats.compactions_failed,
-        "torn_tail": compacted.recovered.cut.as_ref().map(|torn| json!({
-            "file": torn.file, "position": torn.position, "bytes": torn.bytes,
-        })),
+        "torn_tail": data_dir::torn_tail(compacted.recovered.cut.as_ref()),
     });
     Detail { fields, value }
 }

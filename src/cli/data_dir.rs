@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use serde_json::{Value, json};
+
 use super::error::{CliError, Result};
 use crate::{
-    journal::JournalError,
+    journal::{CutTail, JournalError},
     store::local::{self, OpenError},
     sys::{Disk, LockError, files::exists},
 };
@@ -36,4 +38,12 @@ pub(super) fn refused(error: &OpenError, when_in_use: &str) -> CliError {
         ) => CliError::check_failed(chained.message),
         _ => chained,
     }
+}
+
+/// The torn end of a journal, as reports have it: null when there is none.
+pub(super) fn torn_tail(tail: Option<&CutTail>) -> Value {
+    tail.map_or(
+        Value::Null,
+        |CutTail { file, position, bytes }| json!({ "file": file, "position": position, "bytes": bytes }),
+    )
 }

@@ -166,9 +166,7 @@ impl Report {
             "dead_blocks": found.dead_blocks,
             "decrypted_blocks": decrypted,
             "not_decrypted_because": reason,
-            "torn_tail": found.torn.as_ref().map(|torn| json!({
-                "file": torn.file, "position": torn.position, "bytes": torn.bytes,
-            })),
+            "torn_tail": data_dir::torn_tail(found.torn.as_ref()),
             "leftover_segments": found.leftovers,
             "unknown_segments": found.unknown,
             "damage": found.damage.iter().map(damage_value).collect::<Vec<_>>(),
