@@ -10,6 +10,8 @@
 //!
 //! The bytes are specified in docs/format.md, "Runs". Compression and encryption are `codec`'s.
 
+use std::collections::HashMap;
+
 use bytes::{BufMut, Bytes};
 
 use super::run::{DecodedBlock, Run, TypeCount, TypeCounts, put_varint, records_of, take_varint};
@@ -34,13 +36,13 @@ pub(super) fn encode_payload(runs: &[Run], records: &[Vec<&[u8]>]) -> Vec<u8> {
     let records_bytes: Vec<usize> =
         records.iter().map(|buffers| buffers.iter().map(|buffer| buffer.len()).sum()).collect();
     let texts = Texts::of(runs);
-    let texts_bytes: usize = texts.0.iter().map(|text| text.len() + 10).sum();
+    let texts_bytes: usize = texts.order.iter().map(|text| text.len() + 10).sum();
     let bytes = 1 + texts_bytes + runs.len() * RUN_HEAD_BYTES + records_bytes.iter().sum::<usize>();
     let mut payload = Vec::with_capacity(bytes);
     payload.push(VERSION);
     put_varint(&mut payload, runs.len() as u64);
-    put_varint(&mut payload, texts.0.len() as u64);
-    for text in &texts.0 {
+    put_varint(&mut payload, texts.order.len() as u64);
+    for text in &texts.order {
         put_varint(&mut payload, text.len() as u64);
         payload.put_slice(text);
     }
@@ -51,7 +53,7 @@ pub(super) fn encode_payload(runs: &[Run], records: &[Vec<&[u8]>]) -> Vec<u8> {
     payload
 }
 
-fn put_columns(payload: &mut Vec<u8>, runs: &[Run], records_bytes: &[usize], texts: &Texts) {
+fn put_columns(payload: &mut Vec<u8>, runs: &[Run], records_bytes: &[usize], texts: &Texts<'_>) {
     let mut column = |number: &mut dyn FnMut(&Run) -> u64| {
         for run in runs {
             put_varint(payload, number(run));
@@ -82,24 +84,28 @@ fn put_columns(payload: &mut Vec<u8>, runs: &[Run], records_bytes: &[usize], tex
     type_column(&|count, records_bytes| zigzag(count.data_bytes.wrapping_sub(records_bytes).cast_signed()));
 }
 
-/// The publishers and types of a block, each of them once, in the order in which they come first.
-struct Texts(Vec<Bytes>);
+/// The publishers and types of a block, each of them once, in the order in which they come first, and where each stands.
+struct Texts<'a> {
+    order: Vec<&'a [u8]>,
+    places: HashMap<&'a [u8], u64>,
+}
 
-impl Texts {
-    fn of(runs: &[Run]) -> Texts {
-        let mut texts = Texts(Vec::new());
+impl<'a> Texts<'a> {
+    fn of(runs: &'a [Run]) -> Texts<'a> {
+        let (mut order, mut places) = (Vec::new(), HashMap::new());
         for run in runs {
             for text in std::iter::once(&run.publisher).chain(run.types.iter().map(|count| &count.schema)) {
-                if !texts.0.contains(text) {
-                    texts.0.push(text.clone());
-                }
+                places.entry(&text[..]).or_insert_with(|| {
+                    order.push(&text[..]);
+                    order.len() as u64 - 1
+                });
             }
         }
-        texts
+        Texts { order, places }
     }
 
-    fn place(&self, text: &Bytes) -> u64 {
-        self.0.iter().position(|known| known == text).expect("every text of the runs was gathered") as u64
+    fn place(&self, text: &[u8]) -> u64 {
+        *self.places.get(text).expect("every text of the runs was gathered")
     }
 }
 
