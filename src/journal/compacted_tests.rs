@@ -5,15 +5,14 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::{
-    CompactedWriter, FIRST_COMPACTED, Frame, JournalError, JournalId, JournalOptions, JournalWriter, KnownJournal,
-    Segment, SegmentPlace, remove_segments, segment_path,
+    CompactedWriter, FIRST_COMPACTED, Frame, JournalError, JournalId, JournalWriter, KnownJournal, Segment,
+    SegmentPlace, remove_segments, segment_path,
+    tests::{JOURNAL, known, options},
 };
 use crate::{
-    model::{BlockHead, Durability, Offset, Rlid, Time, TopicId, Ulid},
-    sys::{Clock, Loss, SimulatedDisk},
+    model::{BlockHead, Offset, Rlid, Time, TopicId, Ulid},
+    sys::{Loss, SimulatedDisk},
 };
-
-const JOURNAL: JournalId = JournalId([7; 16]);
 
 fn topic(number: u64) -> TopicId {
     TopicId(Ulid::from_bytes([u8::try_from(number).unwrap(); 16]))
@@ -78,13 +77,7 @@ fn a_compacted_segment_is_durable_under_its_name() {
 #[test]
 fn opening_removes_what_is_left_of_a_compaction() {
     let disk = SimulatedDisk::new();
-    let options = || JournalOptions {
-        disk: disk.disk(),
-        clock: Clock::real(),
-        segment_bytes: 4_000,
-        durability: Durability::Fsync,
-    };
-    let mut writer = JournalWriter::create(options(), JOURNAL).unwrap();
+    let mut writer = JournalWriter::create(options(&disk), JOURNAL).unwrap();
     let mut sealed = Vec::new();
     while sealed.len() < 3 {
         sealed.extend(writer.append(&[frame(topic(1), 1, 1_000)]).unwrap().sealed);
@@ -96,14 +89,13 @@ fn opening_removes_what_is_left_of_a_compaction() {
     drop((unfinished, writer));
     disk.disk().create("journal/notes.txt.new").unwrap();
     let known = KnownJournal {
-        journal: JOURNAL,
         sealed: BTreeSet::from([3, FIRST_COMPACTED + 1]),
         replaced: BTreeSet::from([1, FIRST_COMPACTED, 99]),
         next_compacted: FIRST_COMPACTED + 3,
         active: SegmentPlace { ..sealed[2].successor },
-        mark: None,
+        ..known()
     };
-    let recovered = JournalWriter::recover(options(), &known).unwrap();
+    let recovered = JournalWriter::recover(options(&disk), &known).unwrap();
     let path = |number: u64| segment_path(FIRST_COMPACTED + number);
     let removed = [segment_path(1), path(0), path(3), path(4), path(9) + ".new"];
     assert_eq!(recovered.removed, removed);
@@ -115,7 +107,7 @@ fn opening_removes_what_is_left_of_a_compaction() {
 
     drop(recovered);
     let missing = KnownJournal { sealed: BTreeSet::from([FIRST_COMPACTED + 3]), ..known };
-    match JournalWriter::recover(options(), &missing) {
+    match JournalWriter::recover(options(&disk), &missing) {
         Err(JournalError::Missing { file }) => assert_eq!(file, path(3)),
         other => panic!("{other:?}"),
     }
@@ -125,20 +117,10 @@ fn opening_removes_what_is_left_of_a_compaction() {
 #[test]
 fn kinds_are_not_confused() {
     let disk = SimulatedDisk::new();
-    let options =
-        JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000, durability: Durability::Fsync };
-    drop(JournalWriter::create(options.clone(), JOURNAL).unwrap());
+    drop(JournalWriter::create(options(&disk), JOURNAL).unwrap());
     write(&disk, FIRST_COMPACTED, &frames()[..2]).unwrap();
     disk.disk().rename(&segment_path(FIRST_COMPACTED), &segment_path(1)).unwrap();
-    let known = KnownJournal {
-        journal: JOURNAL,
-        sealed: BTreeSet::new(),
-        replaced: BTreeSet::new(),
-        next_compacted: FIRST_COMPACTED,
-        active: SegmentPlace::FIRST,
-        mark: None,
-    };
-    match JournalWriter::recover(options, &known) {
+    match JournalWriter::recover(options(&disk), &known()) {
         Err(JournalError::Damaged { file, position, .. }) => assert_eq!((file, position), (segment_path(1), 0)),
         other => panic!("{other:?}"),
     }

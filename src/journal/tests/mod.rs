@@ -13,7 +13,7 @@ use crate::{
     sys::{Clock, Fault, FaultKind, Loss, Operation, SimulatedDisk},
 };
 
-const JOURNAL: JournalId = JournalId([7; 16]);
+pub(super) const JOURNAL: JournalId = JournalId([7; 16]);
 
 fn topic(number: u8) -> TopicId {
     TopicId(Ulid::from_bytes([number; 16]))
@@ -40,11 +40,11 @@ fn frame(sequence: u64) -> Frame {
     Frame { head, payload: Bytes::from(payload) }
 }
 
-fn options(disk: &SimulatedDisk) -> JournalOptions {
+pub(super) fn options(disk: &SimulatedDisk) -> JournalOptions {
     JournalOptions { disk: disk.disk(), clock: Clock::real(), segment_bytes: 4_000, durability: Durability::Fsync }
 }
 
-fn known() -> KnownJournal {
+pub(super) fn known() -> KnownJournal {
     KnownJournal {
         journal: JOURNAL,
         sealed: BTreeSet::new(),
