@@ -88,16 +88,16 @@ impl User {
         }
     }
 
-    /// Takes what is there for what is known.
+    /// Takes what is there for what is known. Nothing tells a topic that was forgotten from one that has no blocks, so that an
+    /// empty one whose forgetting was under way counts as forgotten.
     async fn adopt(&mut self, store: &Store) {
         for (topic, (acked, tried)) in &mut self.topics {
             let next = store.blocks.extent(*topic).await.unwrap().next.get();
-            if let Some(forgotten) = self.forgotten.get_mut(topic) {
-                *forgotten |= next == 1;
-            }
             (*acked, *tried) = (next, next);
         }
-        self.forgotten.retain(|_, forgotten| *forgotten);
+        let topics = &self.topics;
+        self.forgotten.retain(|topic, _| topics.get(topic).is_none_or(|(next, _)| *next == 1));
+        self.forgotten.values_mut().for_each(|forgotten| *forgotten = true);
     }
 }
 
