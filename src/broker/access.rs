@@ -1,17 +1,64 @@
-//! Who may do what.
+//! Who may do what: the one table of operations and what each needs.
 
 use super::error::BrokerError;
-use crate::model::{Permission, Principal, ProjectId};
+use crate::model::{Needs, Permission, Principal, ProjectId};
 
-/// Refuses a caller that lacks the permission.
-pub(super) fn require(principal: &Principal, permission: Permission) -> Result<(), BrokerError> {
-    require_any(principal, &[permission])
+/// What a client may ask of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Publish,
+    Subscribe,
+    Query,
+    Explain,
+    ListTopics,
+    RetrieveTopic,
+    CreateTopic,
+    ArchiveTopic,
+    DestroyTopic,
+    SetPolicy,
+    TopicNames,
+    TopicExists,
+    Info,
 }
 
-/// Refuses a caller that has none of the permissions.
-pub(super) fn require_any(principal: &Principal, permissions: &[Permission]) -> Result<(), BrokerError> {
-    let allowed = permissions.iter().any(|permission| principal.permissions.contains(*permission));
-    if allowed { Ok(()) } else { Err(BrokerError::NotAuthorized) }
+/// Any of these lets a caller ask which topics there are.
+const NAME_READERS: &[Permission] = &[Permission::TopicsRead, Permission::Publisher, Permission::Subscriber];
+
+impl Operation {
+    pub const ALL: [Operation; 13] = [
+        Operation::Publish,
+        Operation::Subscribe,
+        Operation::Query,
+        Operation::Explain,
+        Operation::ListTopics,
+        Operation::RetrieveTopic,
+        Operation::CreateTopic,
+        Operation::ArchiveTopic,
+        Operation::DestroyTopic,
+        Operation::SetPolicy,
+        Operation::TopicNames,
+        Operation::TopicExists,
+        Operation::Info,
+    ];
+
+    pub const fn needs(self) -> Needs {
+        match self {
+            Operation::Publish => Needs::All(&[Permission::Publisher]),
+            Operation::Subscribe | Operation::Explain => Needs::All(&[Permission::Subscriber]),
+            Operation::Query => Needs::Any(&[Permission::Subscriber, Permission::TopicsRead]),
+            Operation::ListTopics | Operation::RetrieveTopic => Needs::All(&[Permission::TopicsRead]),
+            Operation::CreateTopic => Needs::All(&[Permission::TopicsCreate]),
+            Operation::ArchiveTopic | Operation::SetPolicy => Needs::All(&[Permission::TopicsEdit]),
+            Operation::DestroyTopic => Needs::All(&[Permission::TopicsDestroy]),
+            Operation::TopicNames | Operation::TopicExists => Needs::Any(NAME_READERS),
+            Operation::Info => Needs::All(&[Permission::TopicsRead, Permission::MetricsRead]),
+        }
+    }
+}
+
+/// Refuses a caller who lacks what the operation needs.
+pub(super) fn require(principal: &Principal, operation: Operation) -> Result<(), BrokerError> {
+    if operation.needs().are_met_by(principal.permissions) { Ok(()) } else { Err(BrokerError::NotAuthorized) }
 }
 
 /// The project that the caller's token is for, if it names one.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    access,
+    access::{self, Operation},
     entry::{Availability, TopicEntry},
     error::{BrokerError, Cause, FailedRequest, InvalidRequest},
     handle::Broker,
 };
 use crate::{
     engine::Tally,
-    model::{Permission, Principal, ProjectId, TopicId, Ulid},
+    model::{Principal, ProjectId, TopicId, Ulid},
 };
 
 /// How many topics are counted at the same time.
@@ -39,8 +39,7 @@ impl Broker {
     where
         I: AsRef<[u8]>,
     {
-        access::require(principal, Permission::TopicsRead)?;
-        access::require(principal, Permission::MetricsRead)?;
+        access::require(principal, Operation::Info)?;
         let project = access::project(principal)?;
         let only = only
             .iter()

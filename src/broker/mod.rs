@@ -32,6 +32,7 @@ mod topics;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 
+pub use access::Operation;
 pub use directory::Directory;
 pub use entry::{Availability, TopicEntry};
 pub use error::{BrokerError, Cause, FailedRequest, InvalidRequest, OpenBrokerError};

@@ -4,16 +4,13 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use super::{
-    access,
+    access::{self, Operation},
     entry::{Availability, TopicEntry},
     error::{BrokerError, InvalidRequest},
     handle::Broker,
     page::{List, Page, PageRequest},
 };
-use crate::model::{NameHash, Permission, Principal, ProjectId, TopicId, Ulid};
-
-/// Any of these lets a caller ask which topics there are.
-const NAME_READERS: [Permission; 3] = [Permission::TopicsRead, Permission::Publisher, Permission::Subscriber];
+use crate::model::{NameHash, Principal, ProjectId, TopicId, Ulid};
 
 /// Whether something exists, with the question in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +23,7 @@ impl Broker {
     /// A page of the topics of the caller's project, in the order of the hashes of their names. A caller without a
     /// project gets an empty page.
     pub fn topic_names(&self, principal: &Principal, page: &PageRequest) -> Result<Page<Arc<TopicEntry>>, BrokerError> {
-        access::require_any(principal, &NAME_READERS)?;
+        access::require(principal, Operation::TopicNames)?;
         let Some(project) = access::own_project(principal) else {
             return Ok(Page::empty());
         };
@@ -51,7 +48,7 @@ impl Broker {
         name: &str,
         id: &str,
     ) -> Result<Existence, BrokerError> {
-        access::require_any(principal, &NAME_READERS)?;
+        access::require(principal, Operation::TopicExists)?;
         let own = access::own_project(principal);
         let project = match project {
             "" => own.ok_or(InvalidRequest::MissingProject)?,

@@ -1,13 +1,11 @@
 //! A topic's policies: how duplicates are told, and how events are sharded.
 
 use super::{
-    access,
+    access::{self, Operation},
     error::{BrokerError, FailedRequest, InvalidRequest},
     handle::Broker,
 };
-use crate::model::{
-    Deduplication, OffsetPolicy, Permission, Principal, Sharding, Strategy, Topic, TopicId, TopicState,
-};
+use crate::model::{Deduplication, OffsetPolicy, Principal, Sharding, Strategy, Topic, TopicId, TopicState};
 
 /// A deduplication policy as it is asked for, with the wire's numbers.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +46,7 @@ impl Broker {
         deduplication: PolicyRequest,
         sharding: i32,
     ) -> Result<(TopicId, TopicState), BrokerError> {
-        access::require(principal, Permission::TopicsEdit)?;
+        access::require(principal, Operation::SetPolicy)?;
         if id.trim().is_empty() {
             return Err(InvalidRequest::MissingId.into());
         }

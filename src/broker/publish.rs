@@ -9,10 +9,13 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Availability, Broker, BrokerError, TopicEntry, access};
+use super::{
+    Availability, Broker, BrokerError, TopicEntry,
+    access::{self, Operation},
+};
 use crate::{
     engine::{self, Batch, CommitError, CommitReply, TypeCount},
-    model::{NackCode, Permission, Principal, ProjectId, TopicId, Ulid, limits},
+    model::{NackCode, Principal, ProjectId, TopicId, Ulid, limits},
 };
 
 /// Why an event is refused without asking the journal, with the text for its publisher.
@@ -84,7 +87,7 @@ impl Broker {
     ///
     /// When the caller may not publish, or its project has no topics.
     pub fn publisher(&self, principal: &Principal) -> Result<PublishSession, BrokerError> {
-        let project = self.streaming_project(principal, Permission::Publisher)?;
+        let project = self.streaming_project(principal, Operation::Publish)?;
         Ok(PublishSession {
             broker: self.clone(),
             project,
@@ -101,9 +104,9 @@ impl Broker {
     pub(super) fn streaming_project(
         &self,
         principal: &Principal,
-        permission: Permission,
+        operation: Operation,
     ) -> Result<ProjectId, BrokerError> {
-        access::require(principal, permission)?;
+        access::require(principal, operation)?;
         let project = access::project(principal)?;
         if self.live_topics(project).next().is_none() {
             return Err(BrokerError::NoTopics);

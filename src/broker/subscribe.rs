@@ -11,11 +11,11 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::watch;
 
-use super::{Availability, Broker, BrokerError, InvalidRequest, Lags, TopicEntry, lag::CursorLag};
+use super::{Availability, Broker, BrokerError, InvalidRequest, Lags, TopicEntry, access::Operation, lag::CursorLag};
 use crate::{
     engine::{FetchError, Reader, Slice},
     ensql::RangeQuery,
-    model::{Offset, Permission, Position, Principal, ProjectId, Rlid, Time},
+    model::{Offset, Position, Principal, ProjectId, Rlid, Time},
 };
 
 /// What a subscriber asks for.
@@ -107,7 +107,7 @@ impl Broker {
     ///
     /// When the caller may not subscribe, or its project has no topics.
     pub fn check_subscriber(&self, principal: &Principal) -> Result<ProjectId, BrokerError> {
-        self.streaming_project(principal, Permission::Subscriber)
+        self.streaming_project(principal, Operation::Subscribe)
     }
 
     /// Registers a subscription: what is committed from now on, or from the position that its query names, will be

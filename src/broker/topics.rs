@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    access,
+    access::{self, Operation},
     error::{BrokerError, FailedRequest, InvalidRequest},
     handle::Broker,
     page::{List, Page, PageRequest},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        Permission, Principal, ProjectId, Sharding, Topic, TopicId, TopicName, TopicState, Ulid,
+        Principal, ProjectId, Sharding, Topic, TopicId, TopicName, TopicState, Ulid,
         limits::{PAGE_BYTES_TARGET, TOPIC_BYTES_MAX},
     },
     sys::new_ulid,
@@ -31,15 +31,10 @@ pub struct NewTopic {
     pub extra: Vec<u8>,
 }
 
-enum Removal {
-    Archive,
-    Destroy,
-}
-
 impl Broker {
     /// Creates a topic in the caller's project.
     pub async fn create_topic(&self, principal: &Principal, wanted: NewTopic) -> Result<Arc<Topic>, BrokerError> {
-        access::require(principal, Permission::TopicsCreate)?;
+        access::require(principal, Operation::CreateTopic)?;
         let own = access::own_project(principal);
         let project = match &*wanted.project {
             [] => own.ok_or(InvalidRequest::MissingProject)?,
@@ -85,7 +80,7 @@ impl Broker {
 
     /// A topic of the caller's project by the bytes of its identifier.
     pub fn retrieve_topic(&self, principal: &Principal, id: &[u8]) -> Result<Arc<Topic>, BrokerError> {
-        access::require(principal, Permission::TopicsRead)?;
+        access::require(principal, Operation::RetrieveTopic)?;
         if id.is_empty() {
             return Err(InvalidRequest::MissingTopic.into());
         }
@@ -97,7 +92,7 @@ impl Broker {
     /// A page of the topics of the caller's project, in the order of their identifiers. A page ends early when its
     /// topics are large.
     pub fn list_topics(&self, principal: &Principal, page: &PageRequest) -> Result<Page<Arc<Topic>>, BrokerError> {
-        access::require(principal, Permission::TopicsRead)?;
+        access::require(principal, Operation::ListTopics)?;
         let project = access::project(principal)?;
         let now = self.clock.now();
         let after = self.tokens.read(List::Topics, project, &page.token, now)?;
@@ -131,23 +126,19 @@ impl Broker {
         id: &str,
         operation: i32,
     ) -> Result<(TopicId, TopicState), BrokerError> {
-        let (removal, permission) = match operation {
-            1 => (Removal::Archive, Permission::TopicsEdit),
-            2 => (Removal::Destroy, Permission::TopicsDestroy),
+        let removal = match operation {
+            1 => Operation::ArchiveTopic,
+            2 => Operation::DestroyTopic,
             _ => return Err(InvalidRequest::InvalidOperation.into()),
         };
-        access::require(principal, permission)?;
+        access::require(principal, removal)?;
         let entry = self.entry(principal, id)?;
-        match removal {
-            Removal::Archive => {
-                self.registrar.change(entry.clone(), FailedRequest::Delete, Box::new(archive)).await?;
-                Ok((entry.id(), TopicState::Readonly))
-            }
-            Removal::Destroy => {
-                self.registrar.destroy(entry.clone()).await?;
-                Ok((entry.id(), TopicState::Deleting))
-            }
+        if removal == Operation::ArchiveTopic {
+            self.registrar.change(entry.clone(), FailedRequest::Delete, Box::new(archive)).await?;
+            return Ok((entry.id(), TopicState::Readonly));
         }
+        self.registrar.destroy(entry.clone()).await?;
+        Ok((entry.id(), TopicState::Deleting))
     }
 }
 

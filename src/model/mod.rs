@@ -33,7 +33,7 @@ pub use mimetype::{Mimetype, UnknownMimetype};
 pub use nack::NackCode;
 pub use name::{NameError, NameHash, TopicName};
 pub use offset::Offset;
-pub use permission::{Permission, Permissions, Principal, UnknownPermission};
+pub use permission::{Needs, Permission, Permissions, Principal, UnknownPermission};
 pub use position::{ParsePositionError, Position};
 pub use rlid::{ParseRlidError, Rlid};
 pub use schema::{ParseSchemaError, Schema};

@@ -123,6 +123,30 @@ impl fmt::Debug for Permissions {
     }
 }
 
+/// What an operation asks of its caller. Every route and every method names one of these, and nothing else decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Anybody may, without saying who it is.
+    Nothing,
+    /// Whoever is known may.
+    SignedIn,
+    /// Whoever has every one of these.
+    All(&'static [Permission]),
+    /// Whoever has one of these.
+    Any(&'static [Permission]),
+}
+
+impl Needs {
+    /// Whether a caller who is known, and has these permissions, may.
+    pub fn are_met_by(self, held: Permissions) -> bool {
+        match self {
+            Needs::Nothing | Needs::SignedIn => true,
+            Needs::All(permissions) => permissions.iter().all(|permission| held.contains(*permission)),
+            Needs::Any(permissions) => permissions.iter().any(|permission| held.contains(*permission)),
+        }
+    }
+}
+
 /// Who is calling: what is left of a token once it has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -149,6 +173,21 @@ mod tests {
         assert_eq!(Permission::from_number(0), None);
         assert_eq!(Permission::from_number(21), None);
         assert!("topics:write".parse::<Permission>().is_err());
+    }
+
+    #[test]
+    fn needs() {
+        const BOTH: &[Permission] = &[Permission::TopicsRead, Permission::MetricsRead];
+        let held = |permissions: &[Permission]| permissions.iter().copied().collect::<Permissions>();
+        let check = |needs: Needs, expected: [bool; 3]| {
+            let sets = [held(&[]), held(&[Permission::TopicsRead]), held(BOTH)];
+            assert_eq!(sets.map(|held| needs.are_met_by(held)), expected, "{needs:?}");
+        };
+        check(Needs::Nothing, [true, true, true]);
+        check(Needs::SignedIn, [true, true, true]);
+        check(Needs::All(BOTH), [false, false, true]);
+        check(Needs::Any(BOTH), [false, true, true]);
+        check(Needs::Any(&[]), [false, false, false]);
     }
 
     #[test]
