@@ -1,13 +1,18 @@
 //! Request bodies: one JSON object, read as the published clients and their users expect.
+//!
+//! Names match in any case, the last of several counts, unknown ones do no harm, and `null` is the same as no field.
+//! What follows the first value is ignored.
 
 use axum::{
     body::{Body, to_bytes},
     http::{HeaderMap, StatusCode, header},
 };
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::reply;
-use crate::model::{ParseUlidError, Ulid, limits::REST_BODY_BYTES_MAX};
+use super::reply::Refusal;
+use crate::model::limits::REST_BODY_BYTES_MAX;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,77 +25,56 @@ pub(in crate::server) enum BodyError {
 
 impl BodyError {
     /// The reply, with the route's own words for a malformed body.
-    pub(super) fn reply(self, malformed: &str) -> axum::response::Response {
+    pub(super) fn refusal(self, malformed: &'static str) -> Refusal {
         match self {
-            BodyError::TooLarge => reply::error(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large"),
-            BodyError::Malformed => reply::error(StatusCode::BAD_REQUEST, malformed),
+            BodyError::TooLarge => Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "request body is too large"),
+            BodyError::Malformed => Refusal::new(StatusCode::BAD_REQUEST, malformed),
         }
     }
 }
 
-/// The fields of an object. Names match in any case, the last of several counts, unknown ones do no harm, and `null` is
-/// the same as no field.
-#[derive(Debug)]
-pub(in crate::server) struct Fields(Map<String, Value>);
-
-impl Fields {
-    /// Reads the first JSON value of a body; what follows it is ignored.
-    pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Fields, BodyError> {
-        let announced =
-            headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if announced.is_some_and(|length| length > REST_BODY_BYTES_MAX as u64) {
-            return Err(BodyError::TooLarge);
-        }
-        let bytes = to_bytes(body, REST_BODY_BYTES_MAX).await.map_err(|error| {
-            let too_large = match std::error::Error::source(&error) {
-                Some(source) => source.is::<http_body_util::LengthLimitError>(),
-                None => false,
-            };
-            if too_large { BodyError::TooLarge } else { BodyError::Malformed }
-        })?;
-        Fields::parse(&bytes)
+/// Reads the bytes of a body that is not too large.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, BodyError> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > REST_BODY_BYTES_MAX as u64) {
+        return Err(BodyError::TooLarge);
     }
+    to_bytes(body, REST_BODY_BYTES_MAX).await.map_err(|error| {
+        let too_large = match std::error::Error::source(&error) {
+            Some(source) => source.is::<http_body_util::LengthLimitError>(),
+            None => false,
+        };
+        if too_large { BodyError::TooLarge } else { BodyError::Malformed }
+    })
+}
 
-    pub(in crate::server) fn parse(bytes: &[u8]) -> Result<Fields, BodyError> {
-        match serde_json::Deserializer::from_slice(bytes).into_iter::<Value>().next() {
-            Some(Ok(Value::Object(fields))) => Ok(Fields(fields)),
-            _ => Err(BodyError::Malformed),
-        }
-    }
-
-    /// A text field; empty when there is none.
-    pub(in crate::server) fn text(&self, name: &str) -> Result<String, BodyError> {
-        match self.find(name) {
-            None => Ok(String::new()),
-            Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(BodyError::Malformed),
-        }
-    }
-
-    /// An identifier; none when the field is missing or all zeros. An empty text is malformed.
-    pub(in crate::server) fn id(&self, name: &str) -> Result<Option<Ulid>, BodyError> {
-        match self.find(name) {
-            None => Ok(None),
-            Some(Value::String(text)) => {
-                let id = Ulid::parse_lenient(text).map_err(|ParseUlidError| BodyError::Malformed)?;
-                Ok(Some(id).filter(|id| !id.is_zero()))
-            }
-            Some(_) => Err(BodyError::Malformed),
-        }
-    }
-
-    fn find(&self, name: &str) -> Option<&Value> {
-        let found = self.0.iter().rfind(|(key, value)| key.eq_ignore_ascii_case(name) && !value.is_null());
-        found.map(|(_, value)| value)
-    }
+/// Reads the object that a body is.
+pub(in crate::server) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BodyError> {
+    let Some(Ok(Value::Object(fields))) = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>().next()
+    else {
+        return Err(BodyError::Malformed);
+    };
+    let said = fields.into_iter().filter(|(_, value)| !value.is_null());
+    let fields: Map<String, Value> = said.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect();
+    serde_json::from_value(Value::Object(fields)).map_err(|_| BodyError::Malformed)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
+    use crate::{model::Ulid, server::rest::wire::WireId};
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Request {
+        client_id: String,
+        org_id: WireId,
+    }
 
     fn check(body: &str, expected: Result<&str, BodyError>) {
-        let text = Fields::parse(body.as_bytes()).and_then(|fields| fields.text("client_id"));
+        let text = parse::<Request>(body.as_bytes()).map(|request| request.client_id);
         assert_eq!(text.as_deref(), expected.as_ref().map(|text| *text), "{body}");
     }
 
@@ -99,6 +83,7 @@ mod tests {
         check(r#"{"client_id":"a"}"#, Ok("a"));
         check(r#"{"CLIENT_ID":"a"}"#, Ok("a"));
         check(r#"{"client_id":"a","Client_Id":"b"}"#, Ok("b"));
+        check(r#"{"client_id":"a","client_id":"b"}"#, Ok("b"));
         check(r#"{"client_id":"a","x":{"y":[1]}} trailing"#, Ok("a"));
         check(r#"{"client_id":null}"#, Ok(""));
         check("{}", Ok(""));
@@ -109,7 +94,10 @@ mod tests {
 
     #[test]
     fn identifiers() {
-        let id = |text: &str| Fields::parse(format!(r#"{{"org_id":{text}}}"#).as_bytes()).unwrap().id("org_id");
+        let id = |text: &str| {
+            let parsed = parse::<Request>(format!(r#"{{"org_id":{text}}}"#).as_bytes());
+            parsed.map(|request| request.org_id.known())
+        };
         assert_eq!(id("null"), Ok(None));
         assert_eq!(id(r#""00000000000000000000000000""#), Ok(None));
         let known = Ulid::parse("01ARYZ6S41041061050R3GG28A").ok();

@@ -7,10 +7,43 @@ use axum::{
     http::{HeaderValue, StatusCode},
     response::Response,
 };
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::{RestState, reply};
-use crate::{model::API_VERSION, server::lifecycle::Phase, telemetry::METRICS_CONTENT_TYPE};
+use super::{RestState, reply, route::Route};
+use crate::{
+    model::{API_VERSION, Needs},
+    server::lifecycle::Phase,
+    telemetry::METRICS_CONTENT_TYPE,
+};
+
+pub(super) fn routes() -> Vec<Route> {
+    let probe =
+        |route: Route| route.gives_plain(StatusCode::OK).gives_plain(StatusCode::SERVICE_UNAVAILABLE).with_head();
+    vec![
+        Route::get("/v1/status", Needs::Nothing, "The state of the server", status)
+            .gives::<StatusReply>(StatusCode::OK),
+        probe(Route::get("/livez", Needs::Nothing, "Whether the process answers", live)),
+        probe(Route::get("/healthz", Needs::Nothing, "Whether everything can be stored", healthy)),
+        probe(Route::get("/readyz", Needs::Nothing, "Whether it makes sense to send work here", ready)),
+        Route::get("/metrics", Needs::Nothing, "Metrics in Prometheus's text format", metrics)
+            .gives_plain(StatusCode::OK)
+            .with_head(),
+    ]
+}
+
+/// The state of the server.
+#[derive(Debug, Serialize, ToSchema)]
+struct StatusReply {
+    /// `ok` or `unhealthy`; with a 503 `maintenance` or `stopping`.
+    status: &'static str,
+    /// How long it has been running, as Go writes durations: `1h2m3.4s`.
+    uptime: String,
+    /// The version of the Ensign API.
+    version: &'static str,
+    /// What an acknowledged event survives.
+    durability: &'static str,
+}
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
 
@@ -18,7 +51,7 @@ const PLAIN: HeaderValue = HeaderValue::from_static("text/plain");
 const UNHEALTHY: &str = "the disk failed and nothing more is written to it, restart to recover";
 
 /// `GET /v1/status`.
-pub(super) async fn status(State(state): State<RestState>) -> Response {
+async fn status(State(state): State<RestState>) -> Response {
     with_status(&state, StatusCode::OK, if (state.healthy)() { "ok" } else { "unhealthy" })
 }
 
@@ -32,24 +65,24 @@ pub(super) fn unavailable(state: &RestState, phase: Phase) -> Option<Response> {
     Some(with_status(state, StatusCode::SERVICE_UNAVAILABLE, status))
 }
 
-fn with_status(state: &RestState, code: StatusCode, status: &str) -> Response {
+fn with_status(state: &RestState, code: StatusCode, status: &'static str) -> Response {
     let uptime = duration_text(state.lifecycle.uptime());
     let durability = state.durability.name();
-    reply::json(code, &json!({"status": status, "uptime": uptime, "version": API_VERSION, "durability": durability}))
+    reply::json(code, &StatusReply { status, uptime, version: API_VERSION, durability })
 }
 
 /// `GET /livez`: the process answers.
-pub(super) async fn live() -> Response {
+async fn live() -> Response {
     reply::with_type(StatusCode::OK, PLAIN, "ok")
 }
 
 /// `GET /healthz`: whether everything can be stored. When not, nothing but a restart helps.
-pub(super) async fn healthy(State(state): State<RestState>) -> Response {
+async fn healthy(State(state): State<RestState>) -> Response {
     if (state.healthy)() { live().await } else { reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, UNHEALTHY) }
 }
 
 /// `GET /readyz`: whether it makes sense to send work here. Maintenance is not a reason to look for another server.
-pub(super) async fn ready(State(state): State<RestState>) -> Response {
+async fn ready(State(state): State<RestState>) -> Response {
     if state.lifecycle.phase() == Phase::Stopping {
         return reply::with_type(StatusCode::SERVICE_UNAVAILABLE, PLAIN, "stopping");
     }
@@ -60,7 +93,7 @@ pub(super) async fn ready(State(state): State<RestState>) -> Response {
 }
 
 /// `GET /metrics`.
-pub(super) async fn metrics(State(state): State<RestState>) -> Response {
+async fn metrics(State(state): State<RestState>) -> Response {
     let content_type = HeaderValue::from_static(METRICS_CONTENT_TYPE);
     reply::with_type(StatusCode::OK, content_type, state.metrics.text())
 }

@@ -1,82 +1,115 @@
 //! Signing in with an API key, and refreshing.
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
-};
-use serde_json::{Map, Value};
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{RestState, body::Fields, reply};
+use super::{
+    RestState,
+    input::{Input, RequestBody},
+    reply::{self, Answer, Refusal},
+    route::Route,
+    wire::{WireId, WireSecret},
+};
 use crate::{
     identity::{AuthError, Tokens},
-    model::{OrganizationId, Secret},
+    model::{Needs, OrganizationId},
 };
 
 /// What every refusal of a refresh says; which of many reasons it was is nobody's business but the log's.
 const LOGGED_OUT: &str = "Logged out of your account - please log back in!";
 
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::post("/v1/authenticate", Needs::Nothing, "Sign in with an API key", authenticate)
+            .takes::<ApiAuthentication>()
+            .gives::<LoginReply>(StatusCode::OK),
+        Route::post("/v1/refresh", Needs::Nothing, "Exchange a refresh token for a new pair", refresh)
+            .takes::<RefreshRequest>()
+            .gives::<LoginReply>(StatusCode::OK),
+    ]
+}
+
+/// An API key.
+#[derive(Debug, Deserialize, ToSchema)]
+struct ApiAuthentication {
+    #[serde(default)]
+    #[schema(required)]
+    client_id: String,
+    #[serde(default)]
+    #[schema(required)]
+    client_secret: WireSecret,
+}
+
+impl RequestBody for ApiAuthentication {}
+
+/// A refresh token, and possibly the organization that it has to be for.
+#[derive(Debug, Deserialize, ToSchema)]
+struct RefreshRequest {
+    #[serde(default)]
+    #[schema(required)]
+    refresh_token: WireSecret,
+    #[serde(default)]
+    org_id: WireId,
+}
+
+impl RequestBody for RefreshRequest {
+    const MALFORMED: &'static str = LOGGED_OUT;
+}
+
+/// A pair of tokens.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LoginReply {
+    access_token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// When the caller signed in before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_login: Option<String>,
+}
+
 /// `POST /v1/authenticate`: `client_id` and `client_secret` for a pair of tokens.
-pub(super) async fn authenticate(State(state): State<RestState>, headers: HeaderMap, body: Body) -> Response {
-    let read = Fields::read(&headers, body).await;
-    let credentials = read.and_then(|fields| Ok((fields.text("client_id")?, fields.text("client_secret")?)));
-    let (client_id, secret) = match credentials {
-        Ok((client_id, secret)) => (client_id, Secret::new(secret)),
-        Err(error) => return error.reply("could not parse request"),
-    };
+async fn authenticate(State(state): State<RestState>, Input(request): Input<ApiAuthentication>) -> Answer {
+    let (client_id, secret) = (request.client_id, request.client_secret.0);
     if client_id.is_empty() || secret.is_empty() {
-        return reply::error(StatusCode::BAD_REQUEST, "missing credentials");
+        return Err(Refusal::bad_request("missing credentials"));
     }
-    match state.identity.authenticate(&client_id, &secret).await {
-        Ok(tokens) => signed_in(&tokens),
-        Err(error) => refused(&error, "invalid credentials", "could not complete request"),
-    }
+    let tokens = state.identity.authenticate(&client_id, &secret).await;
+    tokens
+        .map(|tokens| signed_in(&tokens))
+        .map_err(|error| refusal(&error, "invalid credentials", "could not complete request"))
 }
 
 /// `POST /v1/refresh`: `refresh_token`, and possibly the `org_id` that it has to be for, for a new pair.
-pub(super) async fn refresh(State(state): State<RestState>, headers: HeaderMap, body: Body) -> Response {
-    let read = Fields::read(&headers, body).await;
-    let request = read.and_then(|fields| Ok((fields.text("refresh_token")?, fields.id("org_id")?)));
-    let (token, organization) = match request {
-        Ok((token, organization)) => (Secret::new(token), organization.map(OrganizationId)),
-        Err(error) => return error.reply(LOGGED_OUT),
-    };
+async fn refresh(State(state): State<RestState>, Input(request): Input<RefreshRequest>) -> Answer {
+    let token = request.refresh_token.0;
     if token.is_empty() {
-        return reply::error(StatusCode::BAD_REQUEST, LOGGED_OUT);
+        return Err(Refusal::bad_request(LOGGED_OUT));
     }
-    match state.identity.refresh(&token, organization).await {
-        Ok(tokens) => signed_in(&tokens),
-        Err(error) => refused(&error, LOGGED_OUT, "Oops - something went wrong!"),
-    }
+    let tokens = state.identity.refresh(&token, request.org_id.known().map(OrganizationId)).await;
+    tokens.map(|tokens| signed_in(&tokens)).map_err(|error| refusal(&error, LOGGED_OUT, "Oops - something went wrong!"))
 }
 
-fn signed_in(tokens: &Tokens) -> Response {
-    let text = |token: &Secret| Value::from(token.expose_str().expect("tokens are made of text"));
-    let mut body = Map::new();
-    body.insert("access_token".to_owned(), text(&tokens.access));
-    body.insert("refresh_token".to_owned(), text(&tokens.refresh));
-    if let Some(last_login) = tokens.last_login {
-        body.insert("last_login".to_owned(), Value::from(last_login.to_string()));
-    }
+/// The answer to whoever has signed in.
+pub(super) fn signed_in(tokens: &Tokens) -> Response {
+    let text = |token: &crate::model::Secret| token.expose_str().expect("tokens are made of text").to_owned();
+    let body = LoginReply {
+        access_token: text(&tokens.access),
+        refresh_token: Some(text(&tokens.refresh)),
+        last_login: tokens.last_login.map(|time| time.to_string()),
+    };
     reply::json(StatusCode::OK, &body)
 }
 
-fn refused(error: &AuthError, denied: &str, failed: &str) -> Response {
+/// The answer to whoever has not, in the route's words.
+pub(super) fn refusal(error: &AuthError, denied: &'static str, failed: &'static str) -> Refusal {
     match error {
-        AuthError::InvalidCredentials => reply::error(StatusCode::FORBIDDEN, denied),
+        AuthError::InvalidCredentials => Refusal::forbidden(denied),
         AuthError::Refused { source } => {
             tracing::debug!(reason = %source, "refused a refresh token");
-            reply::error(StatusCode::FORBIDDEN, denied)
+            Refusal::forbidden(denied)
         }
-        AuthError::Busy => {
-            let mut reply = reply::error(StatusCode::TOO_MANY_REQUESTS, "rate limit reached: too many requests");
-            reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            reply
-        }
-        AuthError::Failed { source } => {
-            tracing::error!(error = source as &dyn std::error::Error, "could not complete a sign-in");
-            reply::error(StatusCode::INTERNAL_SERVER_ERROR, failed)
-        }
+        AuthError::Busy => Refusal::too_many_requests(),
+        AuthError::Failed { source } => Refusal::failed(source, failed),
     }
 }

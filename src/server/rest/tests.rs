@@ -14,11 +14,11 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{DEFAULT_ORIGIN, RestState, router};
+use super::{DEFAULT_ORIGIN, RestState, route::Route, router};
 use crate::{
     engine::RootKey,
     identity::{Identity, IdentityOptions, IssuedKey},
-    model::{Durability, Time},
+    model::{Durability, Needs, Permission, Time},
     server::lifecycle::{Lifecycle, Phase},
     store::Store,
     sys::{Clock, Entropy, ManualClock},
@@ -28,6 +28,7 @@ use crate::{
 const JSON: &str = "application/json; charset=utf-8";
 
 struct World {
+    state: RestState,
     router: Router,
     lifecycle: Lifecycle,
     identity: Identity,
@@ -64,7 +65,7 @@ async fn world() -> World {
         origins: [DEFAULT_ORIGIN.to_owned()].into(),
     };
     let key = identity.ensure_default().await.unwrap().issued.unwrap();
-    World { router: router(state), lifecycle, identity, time, healthy, key }
+    World { router: router(state.clone()), state, lifecycle, identity, time, healthy, key }
 }
 
 impl World {
@@ -340,4 +341,78 @@ async fn pages_of_other_origins() {
         assert_eq!((preflight.status.as_u16(), preflight.header("content-type")), (204, None));
         assert_eq!(preflight.header("access-control-max-age"), Some("43200"));
     }
+}
+
+/// Rows whose handlers say who is calling, to try the gate by itself.
+async fn gated() -> (World, Router) {
+    const EDIT: Needs = Needs::All(&[Permission::TopicsRead, Permission::ProjectsEdit]);
+    const TOPICS: Needs = Needs::All(&[Permission::TopicsRead, Permission::TopicsEdit]);
+    let world = world().await;
+    let name = |caller: super::caller::Caller| async move { caller.0.subject.to_string() };
+    let anybody = |request: Request<Body>| async move {
+        request.extensions().get::<super::caller::Caller>().is_some().to_string()
+    };
+    let table = vec![
+        Route::get("/free", Needs::Nothing, "", anybody),
+        Route::get("/free/caller", Needs::Nothing, "", name),
+        Route::get("/known", Needs::SignedIn, "", name),
+        Route::post("/known", EDIT, "", name),
+        Route::put("/known/{id}", TOPICS, "", name),
+    ];
+    let state = world.state.clone();
+    let router = super::route::router(table, &state).with_state(state);
+    (world, router)
+}
+
+#[tokio::test]
+async fn the_gate_asks_for_all_that_a_route_needs() {
+    let (mut world, router) = gated().await;
+    world.router = router;
+    let signed_in = world.identity.authenticate(&world.key.key.client_id, &world.key.secret).await.unwrap();
+    let bearer = format!("Bearer {}", signed_in.access.expose_str().unwrap());
+    let cookie = format!("access_token={}", signed_in.access.expose_str().unwrap());
+    let refresh = format!("Bearer {}", signed_in.refresh.expose_str().unwrap());
+    let name = world.key.key.id.to_string();
+
+    for header in [("authorization", bearer.as_str()), ("cookie", cookie.as_str())] {
+        let reply = world.ask("GET", "/known", &[header], "").await;
+        assert_eq!((reply.status.as_u16(), reply.body), (200, name.clone().into_bytes()));
+        let reply = world.ask("PUT", "/known/x", &[header], "").await;
+        assert_eq!((reply.status.as_u16(), reply.body), (200, name.clone().into_bytes()));
+        let reply = world.ask("POST", "/known", &[header], "").await;
+        reply.is_error(403, "user does not have permission to perform this operation");
+        // A token does no harm where none is asked for, and is not looked at.
+        let reply = world.ask("GET", "/free", &[header], "").await;
+        assert_eq!((reply.status.as_u16(), reply.body.as_slice()), (200, &b"false"[..]));
+        let reply = world.ask("GET", "/free/caller", &[header], "").await;
+        reply.is_error(401, "this endpoint requires authentication");
+    }
+    for headers in [
+        &[][..],
+        &[("authorization", "Bearer garbage")],
+        &[("authorization", "")],
+        &[("authorization", refresh.as_str())],
+        &[("cookie", "access_token=garbage")],
+        &[("authorization", "garbage"), ("cookie", cookie.as_str())],
+    ] {
+        for (method, path) in [("GET", "/known"), ("POST", "/known"), ("PUT", "/known/x")] {
+            let reply = world.ask(method, path, headers, "").await;
+            reply.is_error(401, "this endpoint requires authentication");
+        }
+    }
+    // A method that is not there is told so to anybody.
+    let reply = world.ask("DELETE", "/known", &[], "").await;
+    assert_eq!((reply.status.as_u16(), reply.header("allow")), (405, Some("GET, POST")));
+    world.identity.revoke_key(world.key.key.id).await.unwrap();
+    let reply = world.ask("GET", "/known", &[("authorization", &bearer)], "").await;
+    reply.is_error(401, "this endpoint requires authentication");
+}
+
+#[tokio::test]
+async fn a_slash_behind_a_parameter_redirects() {
+    let (mut world, router) = gated().await;
+    world.router = router;
+    let reply = world.ask("PUT", "/known/x/", &[], "").await;
+    assert_eq!((reply.status.as_u16(), reply.header("location")), (307, Some("/known/x")));
+    world.get("/known/x/").await.is_error(404, "resource not found");
 }

@@ -3,16 +3,26 @@
 use axum::{extract::State, http::StatusCode, response::Response};
 use serde_json::json;
 
-use super::{RestState, reply};
+use super::{RestState, reply, route::Route};
+use crate::model::Needs;
+
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::get("/.well-known/jwks.json", Needs::Nothing, "The keys that tokens verify against", jwks)
+            .gives::<serde_json::Value>(StatusCode::OK),
+        Route::get("/.well-known/openid-configuration", Needs::Nothing, "Where those keys are", openid)
+            .gives::<serde_json::Value>(StatusCode::OK),
+    ]
+}
 
 /// `GET /.well-known/jwks.json`: the public keys.
-pub(super) async fn jwks(State(state): State<RestState>) -> Response {
+async fn jwks(State(state): State<RestState>) -> Response {
     reply::json(StatusCode::OK, &state.identity.jwks())
 }
 
 /// `GET /.well-known/openid-configuration`: where the public keys are. The endpoints of an OpenID provider that this
 /// server does not have are there and empty, because clients of the Ensign API expect the names.
-pub(super) async fn openid(State(state): State<RestState>) -> Response {
+async fn openid(State(state): State<RestState>) -> Response {
     let origin = state.identity.issuer_origin();
     let document = json!({
         "issuer": format!("{origin}/"),
