@@ -82,7 +82,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("rustls", &["client", "server"]),
     ("serde", &["*"]),
     ("serde_json", &["*"]),
-    ("serde_yaml", &["credentials", "cli"]),
+    ("serde_yaml", &["config", "credentials", "cli"]),
     ("sha2", &["engine", "broker", "identity", "credentials"]),
     ("smallvec", &["engine"]),
     ("sqlparser", &["ensql"]),
