@@ -6,7 +6,7 @@ use clap_complete::ArgValueCandidates;
 use super::{
     bench, compact, complete, completions, dev_server, env, exit_codes, info, login, logout, man,
     output::{Color, Format},
-    profile, publish, status, tail, topic, verify, whoami,
+    profile, publish, serve, status, tail, topic, verify, whoami,
 };
 
 /// Event streams for developers
@@ -80,6 +80,7 @@ pub(super) struct GlobalArgs {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     DevServer(dev_server::Args),
+    Serve(serve::Args),
     Login(login::Args),
     Logout(logout::Args),
     Whoami(whoami::Args),
@@ -123,7 +124,7 @@ impl Command {
             | Command::Publish(_)
             | Command::Tail(_)
             | Command::Bench(_) => (true, true, true),
-            Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
+            Command::Serve(_) | Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {
                 (false, false, false)
             }

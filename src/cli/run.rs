@@ -11,6 +11,7 @@ use super::{
     context::{Globals, Said},
     error::{CliError, Kind, Result},
     output::{Color, Output, error_text, print_help},
+    serve::{self, Settings},
 };
 use crate::{
     config::Environment,
@@ -34,13 +35,18 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &[OsString], environment: Environment) -> Result<ExitCode> {
-    let mut matches = match Cli::command().try_get_matches_from(arguments) {
+    let (grammar, file) = serve::with_file(Cli::command(), arguments, &environment)?;
+    let mut matches = match grammar.clone().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };
     let typed = Typed::of(&matches);
-    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| usage_error(&error))?;
+    let settings = Settings::of(&grammar, &matches, &file);
+    let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| usage_error(&error))?;
     typed.check(&cli.command)?;
+    if let Command::Serve(args) = &mut cli.command {
+        args.settings = settings;
+    }
     start_logging(&cli)?;
 
     let globals = cli.globals;
@@ -67,6 +73,7 @@ fn run(arguments: &[OsString], environment: Environment) -> Result<ExitCode> {
 fn execute(command: Command, context: &mut Context) -> Result<ExitCode> {
     match command {
         Command::DevServer(args) => return args.run(context),
+        Command::Serve(args) => return args.run(context),
         Command::Login(args) => args.run(context),
         Command::Logout(args) => args.run(context),
         Command::Whoami(args) => args.run(context),
@@ -190,14 +197,21 @@ fn colors_errors() -> bool {
 
 fn start_logging(cli: &Cli) -> Result<()> {
     let directives = match cli.globals.verbose {
-        // The commands say themselves what their user has to know.
-        0 if matches!(cli.command, Command::DevServer(_) | Command::Compact(_)) => "warn",
-        0 => return Ok(()),
+        0 => match &cli.command {
+            // The commands say themselves what their user has to know.
+            Command::DevServer(_) | Command::Compact(_) => "warn",
+            Command::Serve(args) => args.log_level(),
+            _ => return Ok(()),
+        },
         1 => "warn,ensign=info",
         2 => "info,ensign=debug",
         _ => "debug,ensign=trace",
     };
-    telemetry::init(directives, LogFormat::Text, colors_errors()).map_err(|error| CliError::chain(&error))
+    let format = match &cli.command {
+        Command::Serve(args) => args.log_format(),
+        _ => LogFormat::Text,
+    };
+    telemetry::init(directives, format, colors_errors()).map_err(|error| CliError::chain(&error))
 }
 
 #[cfg(test)]

@@ -47,9 +47,9 @@ impl Target {
         let said = |said: &Option<Said>, flag, variable| {
             let said = said.clone().filter(|said| said.typed || !chosen);
             let source = if said.as_ref().is_some_and(|said| said.typed) {
-                Source::Flag(flag)
+                Source::flag(flag)
             } else {
-                Source::Environment(variable)
+                Source::environment(variable)
             };
             (said.map(|said| said.text), source)
         };
@@ -70,13 +70,13 @@ impl Target {
         let own = found.as_ref().filter(|(_, profile)| same_address(&profile.endpoint, &address));
         let own_source = || own.map_or(Source::Default, |(name, _)| source(&name.value));
         let insecure = Setting::first([
-            (environment.switch("ENSIGN_INSECURE"), Source::Environment("ENSIGN_INSECURE")),
+            (environment.switch("ENSIGN_INSECURE"), Source::environment("ENSIGN_INSECURE")),
             (own.map(|(_, profile)| profile.insecure), own_source()),
         ]);
         let derived = Endpoint::new(address.clone(), None, insecure.as_ref().map(|setting| setting.value));
         let insecure = insecure.unwrap_or_else(|| Setting::new(derived.is_insecure(), Source::Default));
         let auth_url = Setting::first([
-            (environment.get("ENSIGN_AUTH_URL").map(str::to_owned), Source::Environment("ENSIGN_AUTH_URL")),
+            (environment.get("ENSIGN_AUTH_URL").map(str::to_owned), Source::environment("ENSIGN_AUTH_URL")),
             (own.map(|(_, profile)| profile.auth_url.clone()), own_source()),
             (Some(derived.auth_url().to_owned()), Source::Default),
         ])
@@ -173,7 +173,7 @@ fn find_profile(globals: &Globals, credentials: &Credentials) -> Result<Option<(
     let profiles = credentials.profiles()?;
     if let Some(Said { text, typed }) = &globals.profile {
         let profile = profiles.get(text)?.clone();
-        let source = if *typed { Source::Flag("--profile") } else { Source::Environment("ENSIGN_PROFILE") };
+        let source = if *typed { Source::flag("--profile") } else { Source::environment("ENSIGN_PROFILE") };
         return Ok(Some((Setting::new(text.clone(), source), profile)));
     }
     let selected = profiles.selected();
@@ -187,7 +187,7 @@ fn settle_key(environment: &Environment, own: Option<&(Setting<String>, Profile)
     let variable = |name| environment.get(name).map(str::to_owned);
     match (variable("ENSIGN_CLIENT_ID"), environment.get("ENSIGN_CLIENT_SECRET")) {
         (Some(id), Some(_)) => {
-            let id = Setting::new(id, Source::Environment("ENSIGN_CLIENT_ID"));
+            let id = Setting::new(id, Source::environment("ENSIGN_CLIENT_ID"));
             return Ok((Some(id), Some(SecretSource::Environment)));
         }
         (Some(_), None) => return Err(half("ENSIGN_CLIENT_ID", "ENSIGN_CLIENT_SECRET")),

@@ -1,17 +1,29 @@
 //! A value and where it came from.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// Where a value came from, in the order of precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A flag of the command line, by its name with the dashes.
-    Flag(&'static str),
+    Flag(Cow<'static, str>),
     /// An environment variable, by its name.
-    Environment(&'static str),
+    Environment(Cow<'static, str>),
+    /// A configuration file, by its path.
+    File(String),
     /// A profile, by its name.
     Profile(String),
     Default,
+}
+
+impl Source {
+    pub fn flag(name: &'static str) -> Source {
+        Source::Flag(Cow::Borrowed(name))
+    }
+
+    pub fn environment(name: &'static str) -> Source {
+        Source::Environment(Cow::Borrowed(name))
+    }
 }
 
 impl fmt::Display for Source {
@@ -19,6 +31,7 @@ impl fmt::Display for Source {
         match self {
             Source::Flag(name) => write!(f, "flag {name}"),
             Source::Environment(name) => write!(f, "environment {name}"),
+            Source::File(path) => write!(f, "file {path}"),
             Source::Profile(name) => write!(f, "profile {name}"),
             Source::Default => f.write_str("default"),
         }
@@ -50,11 +63,11 @@ mod tests {
     #[test]
     fn the_first_value_wins() {
         let settled = Setting::first([
-            (None, Source::Flag("--endpoint")),
-            (Some(1), Source::Environment("ENSIGN_ENDPOINT")),
+            (None, Source::flag("--endpoint")),
+            (Some(1), Source::environment("ENSIGN_ENDPOINT")),
             (Some(2), Source::Default),
         ]);
-        assert_eq!(settled, Some(Setting::new(1, Source::Environment("ENSIGN_ENDPOINT"))));
+        assert_eq!(settled, Some(Setting::new(1, Source::environment("ENSIGN_ENDPOINT"))));
         assert_eq!(Source::Profile("dev".to_owned()).to_string(), "profile dev");
     }
 }

@@ -50,10 +50,17 @@ pub struct ServerOptions {
     /// The address to listen on; with port 0 the system chooses one.
     pub addr: SocketAddr,
     pub storage: Storage,
-    /// The address under which clients know the server, which its tokens name; `None`: localhost and the port.
-    pub issuer: Option<String>,
+    /// The URL under which clients know the server, which its tokens name; `None`: localhost and the port.
+    pub public_url: Option<String>,
     /// What streams are told the server is called; may be empty.
     pub server_id: String,
+}
+
+impl ServerOptions {
+    /// A server without a name whose other settings are the defaults.
+    pub fn new(addr: SocketAddr, storage: Storage) -> ServerOptions {
+        ServerOptions { addr, storage, public_url: None, server_id: String::new() }
+    }
 }
 
 /// A server could not be started. Nothing of it is left running.
@@ -124,7 +131,7 @@ impl Server {
             tracing::warn!("events are acked before they are on the disk: a loss of power can take the last of them");
         }
         let root_key = root_key(&disk, &store, &entropy).await?;
-        let issuer = options.issuer.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
+        let issuer = options.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
         let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
 
         observe::register(&node);

@@ -64,10 +64,8 @@ impl Peer {
 
     async fn with(storage: Storage) -> Peer {
         let options = ServerOptions {
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage,
-            issuer: None,
             server_id: "test".to_owned(),
+            ..ServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)), storage)
         };
         let server = Server::start(options, Clock::real(), Entropy::real()).await.unwrap();
         let issued = server.identity().ensure_default().await.unwrap().issued.unwrap();
@@ -209,12 +207,8 @@ async fn small_commits_are_joined_while_the_server_runs() {
 #[tokio::test]
 async fn a_missing_root_key_is_named_and_never_replaced() {
     let disk = Disk::memory();
-    let options = ServerOptions {
-        addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-        storage: Storage::Disk(disk.clone(), LocalOptions::default()),
-        issuer: None,
-        server_id: String::new(),
-    };
+    let options =
+        ServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)), Storage::Disk(disk.clone(), LocalOptions::default()));
     let server = Server::start(options.clone(), Clock::real(), Entropy::real()).await.unwrap();
     server.stop().await.unwrap();
     disk.rename("root.key", "elsewhere").unwrap();

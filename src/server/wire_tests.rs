@@ -77,10 +77,8 @@ struct Call {
 impl Peer {
     async fn new() -> Peer {
         let options = ServerOptions {
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage: Storage::Memory,
-            issuer: None,
             server_id: "test".to_owned(),
+            ..ServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)), Storage::Memory)
         };
         let server = Server::start(options, Clock::real(), Entropy::real()).await.unwrap();
         let issued = server.identity().ensure_default().await.unwrap().issued.unwrap();

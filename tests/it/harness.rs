@@ -37,12 +37,10 @@ impl TestServer {
     pub(crate) fn start() -> TestServer {
         let directory = tempfile::tempdir().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let mut options = ServerOptions {
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage: Storage::Directory(directory.path().join("data"), Durability::Fsync),
-            issuer: None,
-            server_id: String::new(),
-        };
+        let mut options = ServerOptions::new(
+            SocketAddr::from(([127, 0, 0, 1], 0)),
+            Storage::Directory(directory.path().join("data"), Durability::Fsync),
+        );
         let server = runtime.block_on(Server::start(options.clone(), Clock::real(), Entropy::real())).unwrap();
         options.addr = server.addr();
         let made = runtime.block_on(server.identity().ensure_default()).unwrap();

@@ -45,13 +45,11 @@ impl Node {
     /// Starts a server; the first one makes the key, and one on a directory that has keys makes another one.
     pub(crate) async fn start(disk: &Disk, key: &mut Key) -> Result<Node, StartError> {
         let options = ServerOptions {
-            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
-            storage: Storage::Disk(
-                disk.clone(),
-                LocalOptions { segment_bytes: SEGMENT_BYTES, ..LocalOptions::default() },
-            ),
-            issuer: None,
             server_id: "test".to_owned(),
+            ..ServerOptions::new(
+                SocketAddr::from(([127, 0, 0, 1], 0)),
+                Storage::Disk(disk.clone(), LocalOptions { segment_bytes: SEGMENT_BYTES, ..LocalOptions::default() }),
+            )
         };
         let server = Server::start(options, Clock::real(), Entropy::real()).await?;
         if key.is_none() {

@@ -2,8 +2,11 @@
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use super::access::Access;
-use crate::{cli::human, model::Durability, server::Server};
+use crate::{
+    cli::{human, node::Access},
+    model::Durability,
+    server::Server,
+};
 
 /// What a server holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -4,9 +4,11 @@ use std::{ffi::OsString, os::unix::process::ExitStatusExt as _, process::ExitCod
 
 use tokio::process::Command;
 
-use super::{Interrupt, Interrupts, access::Access};
 use crate::{
-    cli::error::{CliError, Result},
+    cli::{
+        error::{CliError, Result},
+        node::{Access, Interrupt, Interrupts, PURGE_DELAY},
+    },
     sys,
 };
 
@@ -27,7 +29,7 @@ pub(super) async fn run(command: &[OsString], access: &Access, interrupts: &mut 
         // What chooses another server or project must not reach the command.
         .env_remove("ENSIGN_PROFILE")
         .env_remove("ENSIGN_PROJECT")
-        .env_remove(super::PURGE_DELAY)
+        .env_remove(PURGE_DELAY)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| match error.kind() {

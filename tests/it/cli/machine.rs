@@ -94,10 +94,15 @@ impl Machine {
 
     #[track_caller]
     pub(super) fn dev_server_with(&self, arguments: &str) -> DevServer<'_> {
+        self.server(&format!("dev-server {arguments}"))
+    }
+
+    /// Starts a server with this command, and waits until it is ready.
+    #[track_caller]
+    pub(super) fn server(&self, command: &str) -> DevServer<'_> {
         let ready_file = self.path("ready.json");
         drop(fs::remove_file(&ready_file));
-        let line = format!("dev-server --ready-file {} {arguments}", ready_file.display());
-        let mut process = self.ensign(&line).spawn();
+        let mut process = self.ensign(command).arg("--ready-file").file(&ready_file).spawn();
         let ready = wait_for("the server", || {
             if let Some(status) = process.child.try_wait().unwrap() {
                 panic!("the server ended with {status}: {}", process.finish().stderr);

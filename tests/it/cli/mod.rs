@@ -10,5 +10,6 @@ mod grammar;
 mod history;
 mod machine;
 mod profiles;
+mod serve;
 mod topics;
 mod verify;

@@ -1,0 +1,111 @@
+//! The profile of a development server: written when it starts, and taken back when nothing of the server stays.
+
+use std::path::{Path, PathBuf};
+
+use crate::{
+    cli::{
+        error::{CliError, Result},
+        node::{Access, KEY_FILE},
+    },
+    credentials::{Credentials, Profile, Reference, SecretPlace, write_credential_file},
+    sys::files::{create_private_dir, remove_file},
+};
+
+/// The profile of a running server, and what was there before it.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    name: String,
+    profile: Profile,
+    /// Set for a server that keeps nothing: what has to be undone.
+    undo: Option<Undo>,
+}
+
+#[derive(Debug)]
+struct Undo {
+    key_file: PathBuf,
+    replaced: Option<Profile>,
+    selected: Option<String>,
+}
+
+impl Keeper {
+    /// Writes the server's profile and selects it.
+    pub(super) fn remember(
+        credentials: &Credentials,
+        name: &str,
+        access: &Access,
+        data_dir: Option<&Path>,
+    ) -> Result<Keeper> {
+        let key_file = match data_dir {
+            Some(dir) => dir.join(KEY_FILE),
+            None => credentials.dir().join(format!("ephemeral-{name}.json")),
+        };
+        let before = credentials.profiles()?;
+        if let Ok(existing) = before.get(name)
+            && !is_of_dev_server(existing)
+        {
+            return Err(CliError::failed(format!("profile {name} is about {}", existing.endpoint)).hint(format!(
+                "rename it with `ensign profile rename {name} OTHER`, or start the server with --name OTHER"
+            )));
+        }
+        if data_dir.is_none() {
+            create_private_dir(credentials.dir()).map_err(|error| CliError::chain(&error))?;
+            write_credential_file(&key_file, &access.key)?;
+        }
+        let profile = Profile {
+            endpoint: access.endpoint.clone(),
+            auth_url: access.auth_url(),
+            insecure: true,
+            project: Some(access.project.to_string()),
+            client_id: Some(access.key.client_id.clone()),
+            secret: Some(SecretPlace::Reference(Reference::File(key_file.clone()))),
+        };
+        let selected = before.selected().map(|(name, _)| name.to_owned());
+        let replaced = credentials.update(|profiles| {
+            let replaced = profiles.insert(name, profile.clone())?;
+            profiles.select(name)?;
+            Ok(replaced)
+        })?;
+        let undo = data_dir.is_none().then_some(Undo { key_file, replaced, selected });
+        Ok(Keeper { name: name.to_owned(), profile, undo })
+    }
+
+    /// Leaves the profile of a server that can be started again. That of one that keeps nothing goes, unless somebody
+    /// changed it meanwhile, and what was there before comes back.
+    pub(super) fn finish(self, credentials: &Credentials) -> Result<()> {
+        let Some(undo) = self.undo else {
+            return Ok(());
+        };
+        let key_file = undo.key_file.clone();
+        credentials.update(|profiles| {
+            if profiles.get(&self.name).ok() != Some(&self.profile) {
+                return Ok(());
+            }
+            let was_selected = profiles.selected().is_some_and(|(name, _)| name == self.name);
+            profiles.remove(&self.name)?;
+            if let Some(replaced) = undo.replaced {
+                profiles.insert(&self.name, replaced)?;
+            }
+            match undo.selected {
+                Some(selected) if was_selected && profiles.get(&selected).is_ok() => profiles.select(&selected),
+                _ => Ok(()),
+            }
+        })?;
+        remove_file(&key_file).map_err(|error| CliError::chain(&error))?;
+        Ok(())
+    }
+}
+
+/// Whether a profile was made by a development server, so that the next one may replace it.
+fn is_of_dev_server(profile: &Profile) -> bool {
+    let ours = |path: &Path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name == KEY_FILE || name.starts_with("ephemeral-")
+    };
+    profile.insecure
+        && match &profile.secret {
+            Some(SecretPlace::Reference(Reference::File(path))) => ours(path),
+            // It was signed out of.
+            None => true,
+            Some(_) => false,
+        }
+}

@@ -1,0 +1,100 @@
+//! What is needed to use a server that made its own key: where it is, and the key.
+
+use std::path::Path;
+
+use super::host_and_port;
+use crate::{
+    cli::error::{CliError, Result},
+    credentials::{ClientCredentials, read_credential_file, write_credential_file},
+    identity::{IdentityError, NewKey},
+    model::{OrganizationId, Permissions, Principal, ProjectId},
+    server::Server,
+};
+
+/// The file of a development server's key in the data directory, as the SDKs read it.
+pub(in crate::cli) const KEY_FILE: &str = "client.json";
+
+/// Where the key is kept.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) enum KeyFile<'a> {
+    Nowhere,
+    /// In a file of the server's own, which is written anew when its key is unknown.
+    Own(&'a Path),
+    /// In a file that somebody named, and in which there may be something else.
+    Named(&'a Path),
+}
+
+/// Where a server is and who may use it.
+#[derive(Debug)]
+pub(in crate::cli) struct Access {
+    /// `host:port`, as the SDKs take it.
+    pub(in crate::cli) endpoint: String,
+    pub(in crate::cli) organization: OrganizationId,
+    pub(in crate::cli) project: ProjectId,
+    pub(in crate::cli) key: ClientCredentials,
+}
+
+impl Access {
+    /// Makes what is missing: organization, project and key at the first start, the key also when its file is gone.
+    pub(in crate::cli) async fn prepare(server: &Server, key_file: KeyFile<'_>) -> Result<Access> {
+        let failed = |error: IdentityError| CliError::chain(&error);
+        let identity = server.identity();
+        let made = identity.ensure_default().await.map_err(failed)?;
+        let path = match key_file {
+            KeyFile::Nowhere => None,
+            KeyFile::Own(path) | KeyFile::Named(path) => Some(path),
+        };
+        let kept = path.map(read_credential_file).transpose()?.flatten();
+        // Whether the secret is right, too, would cost a password hash at every start; only a hand could have changed
+        // it.
+        let known = match kept {
+            Some(key) => {
+                let keys = identity.keys(made.project.id).await.map_err(failed)?;
+                let known = keys.iter().any(|known| known.client_id == key.client_id);
+                if let (false, KeyFile::Named(path)) = (known, key_file) {
+                    return Err(CliError::failed(format!("{} has a key of another server", path.display()))
+                        .hint("name a file that is not there yet"));
+                }
+                known.then_some(key)
+            }
+            None => None,
+        };
+        let key = match (known, made.issued) {
+            (Some(key), None) => key,
+            (_, issued) => {
+                let issued = if let Some(issued) = issued {
+                    issued
+                } else {
+                    let permissions = Permissions::full_key();
+                    let new = NewKey { name: "dev".to_owned(), project: made.project.id, permissions };
+                    identity.create_key(new).await.map_err(failed)?
+                };
+                let key = ClientCredentials { client_id: issued.key.client_id, client_secret: issued.secret };
+                if let Some(path) = path {
+                    write_credential_file(path, &key)?;
+                }
+                key
+            }
+        };
+        let endpoint = host_and_port(server.addr());
+        Ok(Access { endpoint, organization: made.organization.id, project: made.project.id, key })
+    }
+
+    pub(in crate::cli) fn auth_url(&self) -> String {
+        format!("http://{}", self.endpoint)
+    }
+
+    pub(in crate::cli) fn secret(&self) -> &str {
+        self.key.client_secret.expose_str().expect("secrets of keys are letters and digits")
+    }
+
+    /// Who the key is, for questions that the server is asked from within.
+    pub(in crate::cli) fn principal(&self) -> Principal {
+        Principal {
+            subject: self.organization.0,
+            organization: self.organization,
+            project: Some(self.project),
+            permissions: Permissions::full_key(),
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! What `dev-server` and `serve` share: groups of options, starting, signals, the ready file.
+//!
+//! A group of options is a `clap::Args` struct that both commands flatten. No option of a group may be `required` or have
+//! `requires`: `serve` takes values from a file as well, and says everything that is wrong at once. What a group has to say
+//! about its values goes into [`Problems`]. Every option has a long name and the variable `ENSIGN_<NAME>`, which makes its
+//! name a key of the configuration file.
+//!
+//! What it does not do: decide the defaults in which the two commands differ.
+
+mod access;
+mod options;
+mod problems;
+mod ready;
+mod signals;
+mod start;
+
+pub(super) use access::{Access, KEY_FILE, KeyFile};
+pub(super) use options::{ListenArgs, PORT, StorageArgs, host_and_port};
+pub(super) use problems::Problems;
+pub(super) use ready::ReadyFile;
+pub(super) use signals::{Interrupt, Interrupts};
+pub(super) use start::{PURGE_DELAY, explain, is_taken, keep_little_memory, runtime};
