@@ -11,6 +11,7 @@ const REQUEST_EVENT: u8 = 0x0a;
 const TOPIC_ID: u8 = 0x12;
 const KEY: u8 = 0x3a;
 const EVENT: u8 = 0x4a;
+const ENCRYPTION: u8 = 0x52;
 /// A number above fifteen takes a key of two bytes.
 const LOCAL_ID: [u8; 2] = [0x82, 0x01];
 const DATA: u8 = 0x12;
@@ -24,6 +25,8 @@ pub struct OutgoingEvent<'a> {
     pub fields: &'a [u8],
     pub created: Option<Time>,
     pub key: &'a [u8],
+    /// How the data is encrypted: the content of that field of the wrapper, encoded; empty when it is not.
+    pub encryption: &'a [u8],
 }
 
 impl OutgoingEvent<'_> {
@@ -43,6 +46,7 @@ impl OutgoingEvent<'_> {
             + delimited_bytes(topic.as_bytes().len())
             + field_bytes(self.key)
             + if event_bytes == 0 { 0 } else { 1 + delimited_bytes(event_bytes) }
+            + field_bytes(self.encryption)
             + LOCAL_ID.len()
             + delimited_bytes(local_id.len());
         let request_bytes = 1 + delimited_bytes(wrapper_bytes);
@@ -61,6 +65,7 @@ impl OutgoingEvent<'_> {
                 put_timestamp(out, CREATED, time);
             }
         }
+        put_field(out, ENCRYPTION, self.encryption);
         out.extend_from_slice(&LOCAL_ID);
         put_varint(out, local_id.len() as u64);
         out.extend_from_slice(local_id);

@@ -206,6 +206,7 @@ mod tests {
             metadata: BTreeMap::new(),
             key: Bytes::new(),
             data: Bytes::copy_from_slice(data),
+            encryption: None,
             publisher: None,
         }
     }

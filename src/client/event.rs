@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use prost::Message as _;
 
+use super::Encryption;
 use crate::{
     api::{self, DeliveredEvent, EventParts, Frame, OutgoingEvent, ensign as wire},
     model::{Mimetype, Offset, Rlid, Schema, Time, TopicId},
@@ -15,6 +16,8 @@ use crate::{
 pub struct Envelope {
     fields: Bytes,
     key: Bytes,
+    /// How the data is encrypted, encoded; empty when it is not.
+    encryption: Bytes,
 }
 
 impl Envelope {
@@ -31,7 +34,14 @@ impl Envelope {
             patch_version: schema.patch,
         });
         let event = wire::Event { data: Bytes::new(), metadata, mimetype: mimetype.0, r#type: schema, created: None };
-        Envelope { fields: event.encode_to_vec().into(), key }
+        Envelope { fields: event.encode_to_vec().into(), key, encryption: Bytes::new() }
+    }
+
+    /// Says of the data that it is encrypted already, as it is of an event that was read and is published again. What
+    /// the envelope holds besides must be what it was: a reader who has the key finds out otherwise.
+    #[must_use]
+    pub fn encrypted(self, encryption: &Encryption) -> Envelope {
+        Envelope { encryption: encryption.encoded(), ..self }
     }
 }
 
@@ -57,8 +67,8 @@ impl Draft {
     /// The event as it is sent.
     #[inline]
     pub(super) fn outgoing(&self) -> OutgoingEvent<'_> {
-        let Envelope { fields, key } = &*self.envelope;
-        OutgoingEvent { data: &self.data, fields, created: self.created, key }
+        let Envelope { fields, key, encryption } = &*self.envelope;
+        OutgoingEvent { data: &self.data, fields, created: self.created, key, encryption }
     }
 }
 
@@ -75,6 +85,8 @@ pub struct Event {
     pub metadata: BTreeMap<String, String>,
     pub key: Bytes,
     pub data: Bytes,
+    /// How the data is encrypted, when its publisher says so.
+    pub encryption: Option<Arc<Encryption>>,
     /// Who published it; not sent when the event is so large that there is no room for it.
     pub publisher: Option<Arc<Publisher>>,
 }
@@ -107,6 +119,7 @@ impl Event {
             metadata: BTreeMap::new(),
             key: wrapper.key,
             data: Bytes::new(),
+            encryption: wrapper.encryption.map(|encryption| Arc::new(encryption.into())),
             publisher: wrapper.publisher.map(|publisher| Arc::new(publisher.into())),
         };
         read.set(event);
@@ -143,6 +156,8 @@ impl Event {
             metadata: BTreeMap::new(),
             key: frame.part(key),
             data: frame.part(parts.data),
+            // One that says so is left to the decoder.
+            encryption: None,
             publisher: publishers.read(publisher).map_err(|_| undecodable())?,
         };
         if let Some(event) = described {
@@ -233,11 +248,22 @@ mod tests {
             mimetype in 0..60_i32,
             nanos in prop::option::of(any::<i64>()),
             named in any::<bool>(),
+            encrypted in prop::option::of((".{0,40}", 0..600_i32, prop::collection::vec(any::<u8>(), 0..40))),
         ) {
             let schema = Schema { name: "order".to_owned(), major: 1, minor: 0, patch: 300 };
             let schema = named.then_some(schema);
             let envelope =
                 Envelope::new(Mimetype(mimetype), schema.as_ref(), metadata.clone(), Bytes::from(key.clone()));
+            let encryption = encrypted.map(|(public_key_id, encryption_algorithm, signature)| Encryption {
+                public_key_id,
+                encryption_algorithm,
+                signature: signature.into(),
+                ..Encryption::default()
+            });
+            let envelope = match &encryption {
+                Some(encryption) => envelope.encrypted(encryption),
+                None => envelope,
+            };
             let draft = Draft {
                 data: Bytes::from(data.clone()),
                 envelope: Arc::new(envelope),
@@ -265,6 +291,8 @@ mod tests {
             prop_assert_eq!(event.mimetype, Mimetype(mimetype));
             prop_assert_eq!(event.schema, schema);
             prop_assert_eq!(event.created, nanos.map(Time::from_nanos));
+            let nothing = Encryption::default();
+            prop_assert_eq!(event.encryption.as_deref(), encryption.as_ref().filter(|said| **said != nothing));
         }
     }
 

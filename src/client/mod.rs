@@ -10,6 +10,7 @@
 mod admin;
 mod backoff;
 mod connection;
+mod encryption;
 mod endpoint;
 mod error;
 mod event;
@@ -17,6 +18,7 @@ mod frames;
 mod ledger;
 mod outbox;
 mod publisher;
+mod sealing;
 mod session;
 mod storage;
 mod subscriber;
@@ -26,10 +28,15 @@ pub mod fuzzing;
 
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
 pub use connection::Client;
+pub use encryption::Encryption;
 pub use endpoint::{Address, Endpoint, ParseAddressError};
 pub use error::{ClientError, Code};
 pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
 pub use publisher::{AckListener, Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
+pub use sealing::{OpenError, OpenFailure, Opener, Overused, SealedEnvelope, Sealer};
 pub use session::{Claims, Credentials};
 pub use storage::StorageInfo;
 pub use subscriber::{Delivery, Subscriber, SubscriberOptions};
+
+#[cfg(test)]
+mod sealing_tests;

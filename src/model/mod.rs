@@ -21,6 +21,7 @@ mod schema;
 mod secret;
 mod time;
 mod topic;
+mod topic_key;
 mod ulid;
 
 pub mod limits;
@@ -40,6 +41,7 @@ pub use schema::{ParseSchemaError, Schema};
 pub use secret::Secret;
 pub use time::{ParseTimeError, Time};
 pub use topic::{Deduplication, OffsetPolicy, PolicyError, Sharding, Strategy, Topic, TopicState};
+pub use topic_key::{ParseTopicKeyIdError, TopicKey, TopicKeyId};
 pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TopicId, Ulid};
 
 /// The version of the Ensign API that servers report. The published SDKs compare its first two numbers with their own

@@ -222,6 +222,7 @@ mod tests {
             metadata: BTreeMap::new(),
             key: Bytes::new(),
             data,
+            encryption: None,
             publisher: None,
         }
     }
