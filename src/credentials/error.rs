@@ -3,7 +3,10 @@
 use std::{error::Error, sync::Arc};
 
 use super::ParseReferenceError;
-use crate::sys::files::{FileError, PathDisplay};
+use crate::{
+    model::TopicKeyId,
+    sys::files::{FileError, PathDisplay},
+};
 
 type Cause = Arc<dyn Error + Send + Sync>;
 
@@ -133,6 +136,16 @@ pub enum SecretError {
     Empty { reference: String },
     #[error("{reference} gives something that is not text")]
     NotText { reference: String },
+    #[error("the list of topic keys {path} is damaged: {what}")]
+    TopicKeyListDamaged { path: PathDisplay, what: String },
+    #[error("there is no topic key {id} here")]
+    TopicKeyUnknown { id: TopicKeyId },
+    #[error("there is another topic key {id} here already")]
+    TopicKeyConflict { id: TopicKeyId },
+    #[error("what {place} has for topic key {id} is no key")]
+    TopicKeyDamaged { id: TopicKeyId, place: &'static str },
+    #[error("topic key {id} does not have 32 bytes")]
+    TopicKeyLength { id: TopicKeyId },
 }
 
 impl SecretError {
@@ -159,6 +172,14 @@ impl SecretError {
             SecretError::VaultTooNew { .. } => "use the newer ensign, or another ENSIGN_CONFIG_DIR".to_owned(),
             SecretError::Exposed { path, .. } => format!("chmod 600 {path}"),
             SecretError::NoVariable { name } => format!("export {name}=…"),
+            SecretError::TopicKeyListDamaged { path, .. } => format!("nothing was changed; correct {path}"),
+            SecretError::TopicKeyUnknown { .. } => "`ensign encryption topic-key list` shows what there is".to_owned(),
+            SecretError::TopicKeyConflict { .. } => {
+                "nothing was changed; one of the two was not made by ensign, or was changed".to_owned()
+            }
+            SecretError::TopicKeyDamaged { .. } => {
+                "import the key again from where it was exported to, once it is removed here".to_owned()
+            }
             SecretError::KeyringFailed { .. }
             | SecretError::PassphraseUnread { .. }
             | SecretError::EmptyPassphrase
@@ -168,7 +189,8 @@ impl SecretError {
             | SecretError::CommandFailed { .. }
             | SecretError::NotCredentials { .. }
             | SecretError::Empty { .. }
-            | SecretError::NotText { .. } => return None,
+            | SecretError::NotText { .. }
+            | SecretError::TopicKeyLength { .. } => return None,
         })
     }
 }

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{passphrase::Passphrase, profile::Profiles, sdk_file, vault::Vault};
-use crate::sys::Entropy;
+use super::{
+    parse_topic_keys, passphrase::Passphrase, profile::Profiles, sdk_file, topic_keys, vault::Vault, write_topic_keys,
+};
+use crate::{model::Secret, sys::Entropy};
 
 /// Profiles that are read are the same when they are written and read again, and what they select is there.
 pub fn fuzz_profiles(data: &[u8]) {
@@ -26,6 +28,15 @@ pub fn fuzz_secret_files(data: &[u8]) {
         let document: Result<serde_json::Value, _> = serde_json::from_slice(data);
         assert!(document.is_ok_and(|document| document.is_object()));
     }
+    if let Ok(keys) = topic_keys::parse(data, Path::new("topic-keys.yaml")) {
+        let written = topic_keys::to_text(keys.clone());
+        let again = topic_keys::parse(written.as_bytes(), Path::new("topic-keys.yaml"));
+        assert_eq!(again.ok(), Some(keys), "{written}");
+    }
+    if let Ok(keys) = parse_topic_keys(&Secret::new(data)) {
+        let again = parse_topic_keys(&write_topic_keys(&keys)).expect("it was written just now");
+        assert_eq!(again.len(), keys.len());
+    }
     if let Some(credentials) = sdk_file::parse(data) {
         assert!(credentials.client_secret.expose_str().is_some(), "it was text");
     }
@@ -34,7 +45,13 @@ pub fn fuzz_secret_files(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Secret, fuzzing::run_bounded};
+    use crate::model::fuzzing::run_bounded;
+
+    const LIST: &[u8] = b"version: 1\nkeys:\n  01JD2W7Q1M8KQX3V9Z4T5B6C7D.1:\n    topic: a\n    \
+        topic_id: 01JD2W7Q1M8KQX3V9Z4T5B6C7D\n    events: 7\n    secret: vault\n";
+
+    const KEY: &[u8] = b"{\"ensign_topic_key\":1,\"id\":\"01JD2W7Q1M8KQX3V9Z4T5B6C7D.1\",\"topic\":\"a\",\
+        \"topic_id\":\"01JD2W7Q1M8KQX3V9Z4T5B6C7D\",\"secret\":\"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\"}";
 
     #[test]
     fn profiles() {
@@ -57,8 +74,13 @@ mod tests {
         vault.put("account", "secret").unwrap();
         let sealed = std::fs::read(&path).unwrap();
         assert!(vault.is_sealed(&sealed));
-        let seeds =
-            [&sealed[..], br#"{"ClientID":"a","ClientSecret":"b"}"#, br#"{"client_id":"a","client_secret":"b"}"#];
+        let seeds = [
+            &sealed[..],
+            br#"{"ClientID":"a","ClientSecret":"b"}"#,
+            br#"{"client_id":"a","client_secret":"b"}"#,
+            LIST,
+            KEY,
+        ];
         run_bounded("a file of secrets", &seeds, fuzz_secret_files);
     }
 }

@@ -1,4 +1,4 @@
-//! What the command line remembers: profiles, and where each one's secret is.
+//! What the command line remembers: profiles, topic keys, and where each one's secret is.
 //!
 //! Invariants: a profile names where its secret is and never holds it. A secret goes to the operating system's keyring;
 //! where there is none, to the vault, one file that is encrypted under a passphrase; to a plain file only when that is
@@ -17,6 +17,8 @@ mod profile;
 mod reference;
 mod sdk_file;
 mod store;
+mod topic_key_file;
+mod topic_keys;
 mod vault;
 
 #[cfg(any(test, fuzzing))]
@@ -28,6 +30,8 @@ pub use profile::{Profile, Profiles, SecretPlace};
 pub use reference::{ParseReferenceError, Reference};
 pub use sdk_file::{ClientCredentials, read_credential_file, write_credential_file};
 pub use store::{Credentials, Stored, Wanted, Why, default_dir};
+pub use topic_key_file::{ExportedTopicKey, ParseTopicKeysError, parse_topic_keys, write_topic_keys};
+pub use topic_keys::{Imported, KnownTopicKey};
 
 #[cfg(test)]
 mod tests;

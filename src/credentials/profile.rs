@@ -203,6 +203,18 @@ fn check_name(name: &str) -> Result<(), ProfileError> {
     Ok(())
 }
 
+impl SecretPlace {
+    /// The place in words.
+    pub(super) fn described(&self) -> &'static str {
+        match self {
+            SecretPlace::Keyring => "the keyring",
+            SecretPlace::Vault => "the vault",
+            SecretPlace::File => "the file of unencrypted secrets",
+            SecretPlace::Reference(_) => "the reference",
+        }
+    }
+}
+
 impl From<SecretPlace> for String {
     fn from(place: SecretPlace) -> String {
         match place {

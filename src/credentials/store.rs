@@ -123,24 +123,28 @@ impl Credentials {
         secret: &Secret,
         wanted: Wanted,
     ) -> Result<Stored, SecretError> {
-        let account = account_of(client_id, auth_url);
-        let text = secret.expose_str().ok_or_else(|| SecretError::NotText { reference: account.clone() })?;
+        self.put(&account_of(client_id, auth_url), secret, wanted)
+    }
+
+    /// Keeps a secret of an account.
+    pub(super) fn put(&self, account: &str, secret: &Secret, wanted: Wanted) -> Result<Stored, SecretError> {
+        let text = secret.expose_str().ok_or_else(|| SecretError::NotText { reference: account.to_owned() })?;
         let why = match wanted {
             Wanted::Best => Why::Best,
             Wanted::Keyring | Wanted::Vault | Wanted::File => Why::Wanted,
         };
         match wanted {
-            Wanted::Best | Wanted::Keyring => match self.keyring.put(&account, secret) {
+            Wanted::Best | Wanted::Keyring => match self.keyring.put(account, secret) {
                 Ok(()) => Ok(Stored { place: SecretPlace::Keyring, path: None, why }),
                 Err(SecretError::NoKeyring { source }) if wanted == Wanted::Best => {
-                    self.put_in_vault(&account, text, Why::NoKeyring { reason: source.to_string() })
+                    self.put_in_vault(account, text, Why::NoKeyring { reason: source.to_string() })
                 }
                 Err(error) => Err(error),
             },
-            Wanted::Vault => self.put_in_vault(&account, text, why),
+            Wanted::Vault => self.put_in_vault(account, text, why),
             Wanted::File => {
                 let _lock = self.lock_secrets()?;
-                self.file.put(&account, text)?;
+                self.file.put(account, text)?;
                 Ok(Stored { place: SecretPlace::File, path: Some(self.dir.join("insecure-secrets.json")), why })
             }
         }
@@ -148,29 +152,42 @@ impl Credentials {
 
     /// The secret of a profile, from wherever it says.
     pub fn secret(&self, profile: &Profile) -> Result<Secret, SecretError> {
+        let place = profile.secret.as_ref().ok_or(SecretError::NotStored)?;
         let account = account(profile);
-        let (place, found) = match profile.secret.as_ref().ok_or(SecretError::NotStored)? {
-            SecretPlace::Reference(reference) => return reference.resolve(),
-            SecretPlace::Keyring => ("the keyring", self.keyring.get(&account)?),
-            SecretPlace::Vault => ("the vault", self.vault.get(&account)?),
-            SecretPlace::File => ("the file of unencrypted secrets", self.file.get(&account)?),
-        };
-        found.ok_or(SecretError::Missing { place, account })
+        let found = self.find(place, &[&account])?.pop().flatten();
+        found.ok_or(SecretError::Missing { place: place.described(), account })
+    }
+
+    /// What a place has for each of several accounts, in their order. The vault is opened once for all of them.
+    pub(super) fn find(&self, place: &SecretPlace, accounts: &[&str]) -> Result<Vec<Option<Secret>>, SecretError> {
+        match place {
+            SecretPlace::Reference(reference) => accounts.iter().map(|_| reference.resolve().map(Some)).collect(),
+            SecretPlace::Keyring => accounts.iter().map(|account| self.keyring.get(account)).collect(),
+            SecretPlace::Vault => self.vault.get_all(accounts),
+            SecretPlace::File => accounts.iter().map(|account| self.file.get(account)).collect(),
+        }
     }
 
     /// Removes the secret of a profile; gives whether there was one. What is only referred to stays.
     pub fn forget_secret(&self, profile: &Profile) -> Result<bool, SecretError> {
-        let account = account(profile);
         match &profile.secret {
-            None | Some(SecretPlace::Reference(_)) => Ok(false),
-            Some(SecretPlace::Keyring) => self.keyring.remove(&account),
-            Some(SecretPlace::Vault) => {
+            None => Ok(false),
+            Some(place) => self.discard(place, &account(profile)),
+        }
+    }
+
+    /// Removes what a place has for an account; gives whether it had anything.
+    pub(super) fn discard(&self, place: &SecretPlace, account: &str) -> Result<bool, SecretError> {
+        match place {
+            SecretPlace::Reference(_) => Ok(false),
+            SecretPlace::Keyring => self.keyring.remove(account),
+            SecretPlace::Vault => {
                 let _lock = self.lock_secrets()?;
-                self.vault.remove(&account)
+                self.vault.remove(account)
             }
-            Some(SecretPlace::File) => {
+            SecretPlace::File => {
                 let _lock = self.lock_secrets()?;
-                self.file.remove(&account)
+                self.file.remove(account)
             }
         }
     }

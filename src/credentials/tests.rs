@@ -10,7 +10,7 @@ use super::{
     *,
 };
 use crate::{
-    model::Secret,
+    model::{Secret, TopicId, TopicKey, TopicKeyId, Ulid},
     sys::files::{Access, access, exists, read_file, write_private_file},
 };
 
@@ -218,4 +218,97 @@ fn changes_at_the_same_time_are_all_kept() {
         }
     });
     assert_eq!(credentials.profiles().unwrap().iter().count(), 40);
+}
+
+fn topic_key(ulid: u8, version: u32, secret: u8) -> TopicKey {
+    let id = TopicKeyId { ulid: Ulid::from_bytes([ulid; 16]), version };
+    TopicKey::new(id, TOPIC, Secret::new([secret; 32])).unwrap()
+}
+
+const TOPIC: TopicId = TopicId(Ulid::from_bytes([3; 16]));
+
+#[test]
+fn topic_keys_are_kept_where_it_is_wanted_and_found_together() {
+    let world = world();
+    let credentials = world.credentials();
+    let places = [
+        (Wanted::Keyring, SecretPlace::Keyring),
+        (Wanted::Vault, SecretPlace::Vault),
+        (Wanted::File, SecretPlace::File),
+    ];
+    for (number, (wanted, place)) in (1..).zip(places) {
+        let secret = Secret::new([number; 32]);
+        let made = credentials.create_topic_key("orders", TOPIC, Ulid::from_bytes([number; 16]), secret, wanted);
+        let (id, stored) = made.unwrap();
+        assert_eq!((id.version, stored.place), (u32::from(number), place));
+    }
+    let other = TopicId(Ulid::from_bytes([4; 16]));
+    let (id, _) = credentials
+        .create_topic_key("other", other, Ulid::from_bytes([9; 16]), Secret::new([9; 32]), Wanted::Best)
+        .unwrap();
+    assert_eq!(id.version, 1, "each topic counts for itself");
+    let known = credentials.topic_keys().unwrap();
+    let orders: Vec<&KnownTopicKey> = known.iter().filter(|key| key.is_for("orders")).collect();
+    assert_eq!(orders.iter().map(|key| key.id.version).collect::<Vec<_>>(), [1, 2, 3]);
+    assert!(orders.iter().all(|key| key.is_for(&TOPIC.to_string()) && !key.is_for("other")));
+    let keys = credentials.topic_key_secrets(&orders).unwrap();
+    assert_eq!(keys.len(), 3);
+    assert!(keys.iter().all(|key| key.secret().expose()[0] == u8::try_from(key.id().version).unwrap()));
+
+    let path = world.dir.path().join("ensign/topic-keys.yaml");
+    assert_eq!(access(&path).unwrap(), Access::Private);
+    let text = String::from_utf8(read_file(&path, 10_000).unwrap()).unwrap();
+    assert!(text.contains("topic: orders") && !text.contains("AQEB") && !text.contains("AgIC"), "{text}");
+
+    assert_eq!(credentials.count_topic_key_events(orders[1].id, 5).unwrap(), 5);
+    assert_eq!(credentials.count_topic_key_events(orders[1].id, 2).unwrap(), 7);
+    for key in &orders {
+        assert_eq!(credentials.remove_topic_key(key.id).unwrap().place, key.place);
+        assert!(credentials.topic_key_secrets(&[key]).unwrap().is_empty(), "the secret is gone, too");
+        assert!(matches!(credentials.remove_topic_key(key.id), Err(SecretError::TopicKeyUnknown { .. })));
+    }
+    assert_eq!(credentials.topic_keys().unwrap().len(), 1);
+}
+
+#[test]
+fn an_imported_topic_key_never_takes_the_place_of_another() {
+    let world = world();
+    let credentials = world.credentials();
+    let import = |key: &TopicKey| credentials.import_topic_key("orders", key, Wanted::Best);
+    assert!(matches!(import(&topic_key(1, 4, 1)), Ok(Imported::Stored(_))));
+    assert!(matches!(import(&topic_key(1, 4, 1)), Ok(Imported::Known)));
+    assert!(matches!(import(&topic_key(1, 4, 2)), Err(SecretError::TopicKeyConflict { .. })));
+    let known = credentials.topic_keys().unwrap();
+    assert_eq!(credentials.topic_key_secrets(&[&known[0]]).unwrap()[0].secret().expose(), [1; 32]);
+    // The next one that is made here comes after it.
+    let made = credentials.create_topic_key("orders", TOPIC, Ulid::ZERO, Secret::new([5; 32]), Wanted::Best);
+    assert_eq!(made.unwrap().0.version, 5);
+    // What the keyring lost is completed.
+    world.keyring.with(HashMap::clear).unwrap();
+    assert!(credentials.topic_key_secrets(&[&known[0]]).unwrap().is_empty());
+    assert!(matches!(import(&topic_key(1, 4, 1)), Ok(Imported::Stored(_))));
+    assert_eq!(credentials.topic_keys().unwrap().len(), 2);
+    // Where nothing can be kept, nothing is in the list.
+    world.keyring.set(State::Locked);
+    assert!(matches!(import(&topic_key(8, 9, 1)), Err(SecretError::KeyringLocked { .. })));
+    assert_eq!(credentials.topic_keys().unwrap().len(), 2);
+}
+
+#[test]
+fn a_list_of_topic_keys_that_is_damaged_is_left_alone() {
+    let world = world();
+    let credentials = world.credentials();
+    credentials.import_topic_key("orders", &topic_key(1, 1, 1), Wanted::Best).unwrap();
+    let path = world.dir.path().join("ensign/topic-keys.yaml");
+    for text in [
+        "version: 2\n",
+        "{{{",
+        "version: 1\nkeys: {x: {topic: a, topic_id: b, secret: vault}}\n",
+        "version: 1\nmore: 1\n",
+    ] {
+        write_private_file(&path, text.as_bytes()).unwrap();
+        let error = credentials.import_topic_key("orders", &topic_key(2, 1, 1), Wanted::Best).unwrap_err();
+        assert!(matches!(error, SecretError::TopicKeyListDamaged { .. }), "{text}");
+        assert_eq!(read_file(&path, 1_000).unwrap(), text.as_bytes());
+    }
 }

@@ -91,9 +91,14 @@ impl Vault {
         Vault { path, passphrase, entropy }
     }
 
-    pub(super) fn get(&self, account: &str) -> Result<Option<Secret>, SecretError> {
+    /// What it has for each of several accounts, in their order. It is opened once for all of them.
+    pub(super) fn get_all(&self, accounts: &[&str]) -> Result<Vec<Option<Secret>>, SecretError> {
         let opened = self.open()?;
-        Ok(opened.and_then(|opened| opened.secrets.get(account).map(|secret| Secret::new(secret.as_bytes()))))
+        let get = |account: &&str| {
+            let secret = opened.as_ref()?.secrets.get(*account)?;
+            Some(Secret::new(secret.as_bytes()))
+        };
+        Ok(accounts.iter().map(get).collect())
     }
 
     pub(super) fn put(&self, account: &str, secret: &str) -> Result<(), SecretError> {
@@ -246,6 +251,12 @@ mod tests {
 
         fn text(&self) -> String {
             String::from_utf8(read_file(&self.path(), BYTES_MAX).unwrap()).unwrap()
+        }
+    }
+
+    impl Vault {
+        fn get(&self, account: &str) -> Result<Option<Secret>, SecretError> {
+            Ok(self.get_all(&[account])?.pop().unwrap())
         }
     }
 
