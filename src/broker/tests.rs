@@ -9,8 +9,8 @@ use super::*;
 use crate::{
     engine::{Engine, RootKey},
     model::{
-        Code, Deduplication, NackCode, OffsetPolicy, OrganizationId, Permission, Permissions, Principal, ProjectId,
-        Secret, Sharding, Strategy, Time, Topic, TopicId, TopicState, Ulid,
+        Code, Deduplication, KeyId, NackCode, OffsetPolicy, OrganizationId, Permission, Permissions, Principal,
+        ProjectId, Secret, Sharding, Strategy, Subject, Time, Topic, TopicId, TopicState, Ulid,
     },
     store::Store,
     sys::{Clock, Entropy, ManualClock},
@@ -78,7 +78,7 @@ async fn open(store: &Store, clock: &ManualClock) -> Broker {
 
 fn caller(project: Option<ProjectId>, permissions: &[Permission]) -> Principal {
     Principal {
-        subject: Ulid::from_bytes([9; 16]),
+        subject: Subject::Key(KeyId(Ulid::from_bytes([9; 16]))),
         organization: OrganizationId::default(),
         project,
         permissions: permissions.iter().copied().collect(),

@@ -126,6 +126,8 @@ impl Args {
             project: Some(claims.project.clone()).filter(|project| !project.is_empty()),
             client_id: Some(key.client_id.clone()),
             secret: Some(stored.place.clone()),
+            email: None,
+            password: None,
         };
         credentials.update(|profiles| {
             profiles.insert(&name, profile)?;

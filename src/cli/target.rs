@@ -33,7 +33,7 @@ pub(super) struct Target {
 #[derive(Debug, Clone)]
 enum SecretSource {
     Environment,
-    Profile(String, Profile),
+    Profile(String, Box<Profile>),
 }
 
 impl Target {
@@ -199,7 +199,7 @@ fn settle_key(environment: &Environment, own: Option<&(Setting<String>, Profile)
     };
     let source = Source::Profile(name.value.clone());
     let id = profile.client_id.clone().map(|id| Setting::new(id, source));
-    let secret = profile.secret.as_ref().map(|_| SecretSource::Profile(name.value.clone(), profile.clone()));
+    let secret = profile.secret.as_ref().map(|_| SecretSource::Profile(name.value.clone(), Box::new(profile.clone())));
     Ok((id, secret))
 }
 
@@ -221,6 +221,8 @@ mod tests {
             project: None,
             client_id: Some("ID".to_owned()),
             secret: Some("env://A".parse::<SecretPlace>().unwrap()),
+            email: None,
+            password: None,
         }
     }
 

@@ -35,6 +35,12 @@ pub struct Profile {
     /// Where the secret is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<SecretPlace>,
+    /// The address that a user signs in with, where the key does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Where the user's password is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<SecretPlace>,
 }
 
 /// Where a secret is.
@@ -259,6 +265,8 @@ mod tests {
             project: None,
             client_id: Some("abc".to_owned()),
             secret: Some(SecretPlace::Keyring),
+            email: Some("ann@example.com".to_owned()),
+            password: Some(SecretPlace::Vault),
         }
     }
 

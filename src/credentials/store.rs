@@ -102,28 +102,31 @@ impl Credentials {
         Ok(result)
     }
 
-    /// Removes a profile and its secret, unless the secret is another profile's, too, or is only referred to. If the
-    /// secret cannot be removed, the profile stays.
+    /// Removes a profile, its secret and its password, unless they are another profile's, too, or are only referred to.
+    /// If they cannot be removed, the profile stays.
     pub fn remove_profile(&self, name: &str) -> Result<Profile, ProfileError> {
         self.update(|profiles| {
             let removed = profiles.remove(name)?;
-            let same = |other: &Profile| other.secret == removed.secret && account(other) == account(&removed);
-            if !profiles.iter().any(|(_, other)| same(other)) {
-                self.forget_secret(&removed).map_err(|source| ProfileError::Secret { source })?;
+            for kept in [key_secret, password] {
+                let is_shared = profiles.iter().any(|(_, other)| kept(other) == kept(&removed));
+                if !is_shared {
+                    self.forget(&kept(&removed)).map_err(|source| ProfileError::Secret { source })?;
+                }
             }
             Ok(removed)
         })
     }
 
-    /// Keeps the secret of a key. The profile still has to be told where ([`Profile::secret`]).
+    /// Keeps the secret of a key, by its client id, or the password of a user, by its address. The profile still has to
+    /// be told where ([`Profile::secret`], [`Profile::password`]).
     pub fn store_secret(
         &self,
-        client_id: &str,
+        name: &str,
         auth_url: &str,
         secret: &Secret,
         wanted: Wanted,
     ) -> Result<Stored, SecretError> {
-        self.put(&account_of(client_id, auth_url), secret, wanted)
+        self.put(&account_of(name, auth_url), secret, wanted)
     }
 
     /// Keeps a secret of an account.
@@ -150,10 +153,18 @@ impl Credentials {
         }
     }
 
-    /// The secret of a profile, from wherever it says.
+    /// The secret of a profile's key, from wherever it says.
     pub fn secret(&self, profile: &Profile) -> Result<Secret, SecretError> {
-        let place = profile.secret.as_ref().ok_or(SecretError::NotStored)?;
-        let account = account(profile);
+        self.kept(key_secret(profile))
+    }
+
+    /// The password of a profile's user, from wherever it says.
+    pub fn password(&self, profile: &Profile) -> Result<Secret, SecretError> {
+        self.kept(password(profile))
+    }
+
+    fn kept(&self, (account, place): Kept<'_>) -> Result<Secret, SecretError> {
+        let place = place.ok_or(SecretError::NotStored)?;
         let found = self.find(place, &[&account])?.pop().flatten();
         found.ok_or(SecretError::Missing { place: place.described(), account })
     }
@@ -168,11 +179,20 @@ impl Credentials {
         }
     }
 
-    /// Removes the secret of a profile; gives whether there was one. What is only referred to stays.
+    /// Removes the secret of a profile's key; gives whether there was one. What is only referred to stays.
     pub fn forget_secret(&self, profile: &Profile) -> Result<bool, SecretError> {
-        match &profile.secret {
+        self.forget(&key_secret(profile))
+    }
+
+    /// Removes the password of a profile's user; gives whether there was one. What is only referred to stays.
+    pub fn forget_password(&self, profile: &Profile) -> Result<bool, SecretError> {
+        self.forget(&password(profile))
+    }
+
+    fn forget(&self, (account, place): &Kept<'_>) -> Result<bool, SecretError> {
+        match place {
             None => Ok(false),
-            Some(place) => self.discard(place, &account(profile)),
+            Some(place) => self.discard(place, account),
         }
     }
 
@@ -205,12 +225,20 @@ impl Credentials {
     }
 }
 
-/// What a profile's secret is filed under: the key and the server that knows it, so that profiles can be renamed and
-/// share it.
-fn account(profile: &Profile) -> String {
-    account_of(profile.client_id.as_deref().unwrap_or_default(), &profile.auth_url)
+/// What a secret is filed under, and where.
+type Kept<'a> = (String, Option<&'a SecretPlace>);
+
+/// The secret of a profile's key.
+fn key_secret(profile: &Profile) -> Kept<'_> {
+    (account_of(profile.client_id.as_deref().unwrap_or_default(), &profile.auth_url), profile.secret.as_ref())
 }
 
-fn account_of(client_id: &str, auth_url: &str) -> String {
-    format!("{client_id}@{auth_url}")
+/// The password of a profile's user.
+fn password(profile: &Profile) -> Kept<'_> {
+    (account_of(profile.email.as_deref().unwrap_or_default(), &profile.auth_url), profile.password.as_ref())
+}
+
+/// The key or the user with the server that knows it, so that profiles can be renamed and share a secret.
+fn account_of(name: &str, auth_url: &str) -> String {
+    format!("{name}@{auth_url}")
 }

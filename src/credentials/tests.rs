@@ -86,6 +86,8 @@ fn profile(client_id: &str, secret: SecretPlace) -> Profile {
         project: None,
         client_id: Some(client_id.to_owned()),
         secret: Some(secret),
+        email: None,
+        password: None,
     }
 }
 

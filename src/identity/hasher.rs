@@ -1,5 +1,5 @@
 //! Argon2id on a thread of its own: a hash takes 64 MiB and tens of milliseconds, which no task of the runtime may
-//! take.
+//! take. What judges passwords runs there too.
 //!
 //! Invariant: some seconds after the last hash its memory belongs to the system again. An allocator that keeps freed memory for
 //! a while looks at what it has kept when something else is freed, and in an idle server nothing is.
@@ -17,7 +17,7 @@ use argon2::{
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use tokio::sync::oneshot;
 
-use super::IdentityError;
+use super::{IdentityError, passwords::is_strong};
 use crate::{model::Secret, sys::Entropy};
 
 const MEMORY_KIB: u32 = 65_536;
@@ -48,6 +48,7 @@ pub(super) struct Hasher {
 enum Job {
     Hash { secret: Secret, salt: [u8; SALT_BYTES], reply: oneshot::Sender<String> },
     Verify { secret: Secret, hash: String, reply: oneshot::Sender<bool> },
+    Judge { secret: Secret, known: Vec<String>, reply: oneshot::Sender<bool> },
 }
 
 impl Hasher {
@@ -76,6 +77,13 @@ impl Hasher {
         self.submit(Job::Verify { secret, hash: hash.unwrap_or_else(|| self.decoy.clone()), reply })?;
         let matches = verified.await.map_err(|_| IdentityError::Closed)?;
         Ok(known && matches)
+    }
+
+    /// Whether a password is strong enough, of a user of whom these words are known.
+    pub(super) async fn judge(&self, secret: Secret, known: Vec<String>) -> Result<bool, IdentityError> {
+        let (reply, judged) = oneshot::channel();
+        self.submit(Job::Judge { secret, known, reply })?;
+        judged.await.map_err(|_| IdentityError::Closed)
     }
 
     fn submit(&self, job: Job) -> Result<(), IdentityError> {
@@ -111,7 +119,10 @@ fn run(job: Job) {
         Job::Verify { secret, hash, reply } if !reply.is_closed() => {
             reply.send(verify_now(&secret, &hash)).ok();
         }
-        Job::Hash { .. } | Job::Verify { .. } => {}
+        Job::Judge { secret, known, reply } if !reply.is_closed() => {
+            reply.send(is_strong(&secret, &known)).ok();
+        }
+        Job::Hash { .. } | Job::Verify { .. } | Job::Judge { .. } => {}
     }
 }
 

@@ -1,34 +1,50 @@
-//! Who may use the broker: organizations, projects, API keys, and the tokens that stand for them.
+//! Who may use the broker: organizations, their members, projects, API keys, and the tokens that stand for them.
 //!
 //! [`Identity`] is a cheap handle. It keeps its records under the prefix `identity/`, signs tokens with an Ed25519 key
 //! that outlives restarts, sealed under the root key, and verifies them without touching the store, so that a call
 //! costs a hash and a map lookup.
 //!
-//! Invariants: a client secret is shown once, when its key is made, and kept as an Argon2id hash alone; an unknown
-//! client id costs as much work as a wrong secret; a refresh token is never an access token, and a token without an end
-//! is none at all; a revoked key's tokens are refused from the moment the revocation is durable, and what it has open
-//! can learn of it ([`Identity::revoked`]).
+//! Invariants: a client secret is shown once, when its key is made; it and passwords are kept as Argon2id hashes alone; an
+//! unknown client id or address costs as much work as a wrong secret; a refresh token is never an access token, and a token without an end
+//! is none at all; the tokens of a revoked key, of a removed member, and of one whose role or password is another one
+//! now are refused from the moment the change is durable, and what they have open can learn of it
+//! ([`Identity::revoked`]). Every change is one transaction.
 //!
 //! What it does not do: decide whether a permission is enough for an operation, speak HTTP or gRPC, or see an event.
-//! The map of live keys is read when `Identity` is opened and changed by this handle, so two processes on the same
+//! The map of who is live is read when `Identity` is opened and changed by this handle, so two processes on the same
 //! records would not learn of each other's revocations.
 
+mod account_error;
+mod bootstrap;
 mod cache;
+mod email;
 mod error;
 mod hasher;
 mod keys;
 mod live;
+mod login;
+mod management;
+mod members;
+mod organizations;
+mod passwords;
 mod record;
 mod service;
 mod sessions;
 mod signing;
 mod token;
+mod user_record;
 
+pub use account_error::AccountError;
+pub use bootstrap::{Bootstrap, BootstrapOwner};
 pub use error::{AuthError, IdentityError, TokenError};
-pub use keys::{Bootstrap, IssuedKey, NewKey};
+pub use keys::{IssuedKey, NewKey};
+pub use management::Removal;
 pub use record::{ApiKey, Organization, Project};
 pub use service::{Identity, IdentityOptions};
 pub use sessions::Tokens;
+pub use user_record::{Member, User};
 
+#[cfg(test)]
+mod account_tests;
 #[cfg(test)]
 mod tests;

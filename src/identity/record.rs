@@ -3,14 +3,17 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::IdentityError;
-use crate::model::{KeyId, OrganizationId, Permission, Permissions, ProjectId, Time, Ulid};
+use crate::model::{KeyId, OrganizationId, Permission, Permissions, ProjectId, Time, Ulid, UserId};
 
 /// The people who share an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
     pub id: OrganizationId,
     pub name: String,
+    /// The name of its workspace, which no other organization has.
+    pub domain: String,
     pub created: Time,
+    pub modified: Time,
 }
 
 /// A collection of topics, in one organization.
@@ -32,6 +35,7 @@ pub struct ApiKey {
     pub organization: OrganizationId,
     pub project: ProjectId,
     pub permissions: Permissions,
+    pub created_by: Option<UserId>,
     pub created: Time,
     pub last_used: Option<Time>,
     pub revoked: Option<Time>,
@@ -92,7 +96,12 @@ impl<'de> Deserialize<'de> for Id {
 #[derive(Serialize, Deserialize)]
 pub(super) struct OrganizationRecord {
     pub(super) name: String,
+    /// Organizations that were made before there were workspaces have none until they are given one.
+    #[serde(default)]
+    pub(super) domain: String,
     pub(super) created_ns: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) modified_ns: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -111,6 +120,8 @@ pub(super) struct KeyRecord {
     pub(super) organization: Id,
     pub(super) project: Id,
     pub(super) permissions: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) created_by: Option<Id>,
     pub(super) created_ns: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) revoked_ns: Option<i64>,
@@ -140,11 +151,20 @@ pub(super) struct SigningKeyRecord {
 pub(super) struct BootstrapRecord {
     pub(super) organization: Id,
     pub(super) project: Id,
+    /// None until an owner is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<Id>,
 }
 
 impl OrganizationRecord {
     pub(super) fn into_organization(self, id: OrganizationId) -> Organization {
-        Organization { id, name: self.name, created: Time::from_nanos(self.created_ns) }
+        Organization {
+            id,
+            name: self.name,
+            domain: self.domain,
+            created: Time::from_nanos(self.created_ns),
+            modified: Time::from_nanos(self.modified_ns.unwrap_or(self.created_ns)),
+        }
     }
 }
 
@@ -170,6 +190,7 @@ impl KeyRecord {
             name: self.name,
             organization: OrganizationId(self.organization.0),
             project: ProjectId(self.project.0),
+            created_by: self.created_by.map(|user| UserId(user.0)),
             created: Time::from_nanos(self.created_ns),
             last_used,
             revoked: self.revoked_ns.map(Time::from_nanos),
@@ -179,13 +200,20 @@ impl KeyRecord {
 
 /// Where records lie. Identifiers are in their text form, so that a scan goes through them from old to new.
 pub(super) mod place {
-    use crate::model::{KeyId, OrganizationId, ProjectId, Ulid};
+    use crate::{
+        identity::live::MemberId,
+        model::{KeyId, OrganizationId, ProjectId, Ulid, UserId},
+    };
 
     pub(in super::super) const SIGNING: &str = "identity/signing";
     pub(in super::super) const BOOTSTRAP: &str = "identity/bootstrap";
     pub(in super::super) const ORGANIZATIONS: &str = "identity/organization/";
     pub(in super::super) const KEYS: &str = "identity/key/";
     pub(in super::super) const USES: &str = "identity/key-used/";
+    /// There since somebody registered, with the first user's identifier.
+    pub(in super::super) const FIRST_USER: &str = "identity/first-user";
+    pub(in super::super) const MEMBERS: &str = "identity/member/";
+    pub(in super::super) const LOGINS: &str = "identity/member-login/";
 
     /// What binds a sealed signing key to its identifier.
     pub(in super::super) fn signing_context(id: Ulid) -> String {
@@ -220,6 +248,38 @@ pub(super) mod place {
     /// The live keys of a project: an index of empty records.
     pub(in super::super) fn keys_of(project: ProjectId) -> String {
         format!("identity/project-key/{project}/")
+    }
+
+    pub(in super::super) fn user(id: UserId) -> String {
+        format!("identity/user/{id}")
+    }
+
+    /// An address's user: the text of the user's identifier. The address is in the form in which addresses compare.
+    pub(in super::super) fn email(folded: &str) -> String {
+        format!("identity/email/{folded}")
+    }
+
+    /// A workspace's organization: the text of the organization's identifier.
+    pub(in super::super) fn domain(domain: &str) -> String {
+        format!("identity/domain/{domain}")
+    }
+
+    /// The members of an organization.
+    pub(in super::super) fn members_of(organization: OrganizationId) -> String {
+        format!("{MEMBERS}{organization}/")
+    }
+
+    pub(in super::super) fn member((user, organization): MemberId) -> String {
+        format!("{MEMBERS}{organization}/{user}")
+    }
+
+    pub(in super::super) fn member_login((user, organization): MemberId) -> String {
+        format!("{LOGINS}{organization}/{user}")
+    }
+
+    /// The organizations of a user: an index of empty records.
+    pub(in super::super) fn organizations_of(user: UserId) -> String {
+        format!("identity/user-organization/{user}/")
     }
 
     /// A client id's key: the text of the key's identifier.

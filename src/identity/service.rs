@@ -14,10 +14,11 @@ use super::{
     IdentityError,
     cache::Generations,
     hasher::Hasher,
-    live::LiveKeys,
+    live::{Known, Live, MemberId},
     record::{UseRecord, decode, encode, place},
     signing::SigningKeys,
     token::TokenRules,
+    user_record::{MembershipRecord, member_behind},
 };
 use crate::{
     engine::RootKey,
@@ -79,7 +80,10 @@ pub(super) struct Inner {
     pub(super) entropy: Entropy,
     pub(super) rules: TokenRules,
     pub(super) signing: SigningKeys,
-    pub(super) live: LiveKeys,
+    pub(super) live: Live,
+    /// Held from reading a membership to making its change known, so that changes become known in the order in which
+    /// they were stored.
+    pub(super) members: tokio::sync::Mutex<()>,
     pub(super) hasher: Hasher,
     pub(super) uses: mpsc::Sender<Use>,
     /// Access tokens that have been verified, by their SHA-256.
@@ -96,16 +100,17 @@ pub(super) struct Verified {
     pub(super) exp: i64,
 }
 
-/// A message to the task that stores when keys were used.
+/// A message to the task that stores when keys were used and members signed in.
 #[derive(Debug)]
 pub(super) enum Use {
     Key(KeyId, Time),
+    Member(MemberId, Time),
     Flush(oneshot::Sender<()>),
 }
 
 impl Identity {
     /// Opens what the records hold; makes the token signing key when there is none. Needs a runtime, for the task that
-    /// stores when keys were used; the task ends with the last clone.
+    /// stores when keys were used and members signed in; the task ends with the last clone.
     pub async fn open(
         records: Records,
         clock: Clock,
@@ -113,7 +118,7 @@ impl Identity {
         options: IdentityOptions,
     ) -> Result<Identity, IdentityError> {
         let signing = SigningKeys::open(&records, &options.root, &clock, &entropy).await?;
-        let live = LiveKeys::new(live_keys(&records).await?);
+        let live = Live::new(known(&records).await?);
         let (uses, waiting) = mpsc::channel(USES_WAITING_MAX);
         tokio::spawn(store_uses(records.clone(), waiting));
         let rules = TokenRules {
@@ -128,6 +133,7 @@ impl Identity {
             rules,
             signing,
             live,
+            members: tokio::sync::Mutex::new(()),
             hasher: Hasher::start(entropy.clone()),
             uses,
             tokens: Mutex::new(Generations::new(REMEMBERED_MAX)),
@@ -150,7 +156,7 @@ impl Identity {
         origin(&self.inner.rules.issuer)
     }
 
-    /// Resolves once every use of a key so far has been stored, or was given up with a warning.
+    /// Resolves once every sign-in so far has been stored, or was given up with a warning.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.inner.uses.send(Use::Flush(done)).await.is_ok() {
@@ -188,22 +194,33 @@ pub(super) fn id_behind(prefix: &str, key: &[u8]) -> Result<Ulid, IdentityError>
     })
 }
 
-async fn live_keys(records: &Records) -> Result<HashMap<KeyId, Option<Time>>, IdentityError> {
-    let mut live = HashMap::new();
+/// The keys and the memberships that the records hold.
+async fn known(records: &Records) -> Result<Known, IdentityError> {
+    let mut known = Known::default();
     for (key, _) in scan_all(records, place::KEYS).await? {
-        live.insert(KeyId(id_behind(place::KEYS, &key)?), None);
+        known.keys.insert(KeyId(id_behind(place::KEYS, &key)?), None);
     }
     for (key, record) in scan_all(records, place::USES).await? {
         let used: UseRecord = decode(&key, &record.value)?;
-        if let Some(last) = live.get_mut(&KeyId(id_behind(place::USES, &key)?)) {
+        if let Some(last) = known.keys.get_mut(&KeyId(id_behind(place::USES, &key)?)) {
             *last = Some(Time::from_nanos(used.used_ns));
         }
     }
-    Ok(live)
+    for (key, record) in scan_all(records, place::MEMBERS).await? {
+        let membership: MembershipRecord = decode(&key, &record.value)?;
+        known.members.insert(member_behind(place::MEMBERS, &key)?, (membership.standing(), None));
+    }
+    for (key, record) in scan_all(records, place::LOGINS).await? {
+        let used: UseRecord = decode(&key, &record.value)?;
+        if let Some((_, last)) = known.members.get_mut(&member_behind(place::LOGINS, &key)?) {
+            *last = Some(Time::from_nanos(used.used_ns));
+        }
+    }
+    Ok(known)
 }
 
-/// Stores when keys were used: what came while one write was under way is one write again. A use that cannot be stored
-/// is only worth a warning, because nothing depends on it.
+/// Stores when keys were used and members signed in: what came while one write was under way is one write again. A use
+/// that cannot be stored is only worth a warning, because nothing depends on it.
 async fn store_uses(records: Records, mut waiting: mpsc::Receiver<Use>) {
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, USES_WAITING_MAX).await > 0 {
@@ -211,17 +228,18 @@ async fn store_uses(records: Records, mut waiting: mpsc::Receiver<Use>) {
         let mut flushes = Vec::new();
         for entry in batch.drain(..) {
             match entry {
-                Use::Key(id, time) => drop(latest.insert(id, time)),
+                Use::Key(id, time) => drop(latest.insert(place::key_used(id), time)),
+                Use::Member(id, time) => drop(latest.insert(place::member_login(id), time)),
                 Use::Flush(done) => flushes.push(done),
             }
         }
-        let transaction = latest.into_iter().fold(Transaction::new(), |transaction, (id, time)| {
-            transaction.put(place::key_used(id), encode(&UseRecord { used_ns: time.nanos() }))
+        let transaction = latest.into_iter().fold(Transaction::new(), |transaction, (place, time)| {
+            transaction.put(place, encode(&UseRecord { used_ns: time.nanos() }))
         });
         if !transaction.changes.is_empty()
             && let Err(error) = records.commit(transaction).await
         {
-            tracing::warn!(%error, "could not store when keys were last used");
+            tracing::warn!(%error, "could not store when keys and members last signed in");
         }
         for done in flushes {
             // Whoever asked may have stopped waiting.

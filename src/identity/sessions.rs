@@ -7,10 +7,10 @@ use super::{
     AuthError, Identity, IdentityError, TokenError,
     record::{KeyRecord, decode, place},
     service::{Use, Verified, locked},
-    token::{Subject, check_end},
+    token::{Bearer, RefreshSubject, Whom, check_end},
 };
 use crate::{
-    model::{KeyId, OrganizationId, Principal, ProjectId, Secret, Time, Ulid},
+    model::{KeyId, OrganizationId, Principal, ProjectId, Secret, Time, Ulid, UserId},
     sys::new_ulid,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 pub struct Tokens {
     pub access: Secret,
     pub refresh: Secret,
-    /// When a key signed in before, to the nanosecond; or when the refreshed token was issued, in whole seconds.
+    /// When the key or the member signed in before, to the nanosecond; or when the refreshed token was issued, in whole seconds.
     pub last_login: Option<Time>,
 }
 
@@ -43,16 +43,15 @@ impl Identity {
         let (id, key) = found.ok_or(AuthError::InvalidCredentials)?;
         let now = self.inner.clock.now();
         // The key may have been revoked while its secret was being verified.
-        let last_login = self.inner.live.used(id, now).map_err(|_| AuthError::InvalidCredentials)?;
+        let last_login = self.inner.live.use_key(id, now).map_err(|_| AuthError::InvalidCredentials)?;
         locked(&self.inner.secrets).insert(key.client_id.clone(), digest);
         // If the uses already wait in masses, this one may go unrecorded; the sign-in itself must not wait for it.
         self.inner.uses.try_send(Use::Key(id, now)).ok();
-        let (access, refresh) = self.issue(id, &key, now);
-        Ok(Tokens { access, refresh, last_login })
+        Ok(self.issue(&key_bearer(id, &key), last_login, now))
     }
 
-    /// Exchanges a refresh token for a new pair, with the permissions that its key has now. With an organization given,
-    /// the token has to be for that one.
+    /// Exchanges a refresh token for a new pair, with the permissions that its key or its member has now. With an
+    /// organization given, the token has to be for that one.
     pub async fn refresh(&self, token: &Secret, organization: Option<OrganizationId>) -> Result<Tokens, AuthError> {
         let text = token.expose_str().ok_or_else(|| TokenError::Malformed { what: "it is not text".to_owned() })?;
         let now = self.inner.clock.now();
@@ -60,17 +59,11 @@ impl Identity {
         if organization.is_some_and(|organization| organization != claims.organization) {
             return Err(TokenError::WrongOrganization.into());
         }
-        let id = KeyId(claims.subject);
-        let found = self.inner.records.get(place::key(id)).await?;
-        let Some(found) = found.filter(|_| self.inner.live.contains(id)) else {
-            return Err(TokenError::Revoked.into());
+        let bearer = match claims.subject {
+            RefreshSubject::Key(id) => self.refreshed_key(id, claims.organization).await?,
+            RefreshSubject::User { id, session } => self.refreshed_user(id, claims.organization, session).await?,
         };
-        let key: KeyRecord = decode(place::key(id).as_bytes(), &found.value)?;
-        if key.organization.0 != claims.organization.0 {
-            return Err(TokenError::WrongOrganization.into());
-        }
-        let (access, refresh) = self.issue(id, &key, now);
-        Ok(Tokens { access, refresh, last_login: Some(claims.issued) })
+        Ok(self.issue(&bearer, Some(claims.issued), now))
     }
 
     /// Who the bearer of an access token is. Does not touch the store: a token seen before costs a hash and two
@@ -88,15 +81,40 @@ impl Identity {
             locked(&self.inner.tokens).insert(digest, verified.clone());
             verified
         };
-        if !self.inner.live.contains(KeyId(verified.principal.subject)) {
+        if !self.inner.live.holds(&verified.principal) {
             return Err(TokenError::Revoked);
         }
         Ok(verified.principal)
     }
 
-    /// Resolves when the caller's key is revoked, at once if it is already: what the caller has open is to end then.
+    /// Resolves when the caller's key is revoked, or when the caller's membership ends or is another one, at once if
+    /// that is so already: what the caller has open is to end then.
     pub async fn revoked(&self, principal: &Principal) {
-        self.inner.live.revoked(KeyId(principal.subject)).await;
+        self.inner.live.ended(principal).await;
+    }
+
+    async fn refreshed_key(&self, id: KeyId, organization: OrganizationId) -> Result<Bearer, AuthError> {
+        let found = self.inner.records.get(place::key(id)).await?;
+        let Some(found) = found.filter(|_| self.inner.live.has_key(id)) else {
+            return Err(TokenError::Revoked.into());
+        };
+        let key: KeyRecord = decode(place::key(id).as_bytes(), &found.value)?;
+        if key.organization.0 != organization.0 {
+            return Err(TokenError::WrongOrganization.into());
+        }
+        Ok(key_bearer(id, &key))
+    }
+
+    async fn refreshed_user(
+        &self,
+        id: UserId,
+        organization: OrganizationId,
+        session: Ulid,
+    ) -> Result<Bearer, AuthError> {
+        match self.member_bearer((id, organization)).await? {
+            Some((bearer, standing)) if standing.session == session => Ok(bearer),
+            _ => Err(TokenError::Revoked.into()),
+        }
     }
 
     /// The key that signs in under a client id. What cannot be a client id is not looked for.
@@ -118,18 +136,23 @@ impl Identity {
         }
     }
 
-    fn issue(&self, id: KeyId, key: &KeyRecord, now: Time) -> (Secret, Secret) {
-        let subject = Subject {
-            key: id,
-            organization: OrganizationId(key.organization.0),
-            project: ProjectId(key.project.0),
-            permissions: key.permissions(),
-        };
-        let token_id = new_ulid(&self.inner.clock, &self.inner.entropy);
-        self.inner.rules.issue(&self.inner.signing, token_id, &subject, now)
+    /// A pair of tokens for whoever has shown to be this one.
+    pub(super) fn issue(&self, bearer: &Bearer, last_login: Option<Time>, now: Time) -> Tokens {
+        let id = new_ulid(&self.inner.clock, &self.inner.entropy);
+        let (access, refresh) = self.inner.rules.issue(&self.inner.signing, id, bearer, now);
+        Tokens { access, refresh, last_login }
     }
 
     fn digest(&self, secret: &Secret) -> [u8; 32] {
         Sha256::new().chain_update(self.inner.salt).chain_update(secret.expose()).finalize().into()
+    }
+}
+
+fn key_bearer(id: KeyId, key: &KeyRecord) -> Bearer {
+    Bearer {
+        whom: Whom::Key(id),
+        organization: OrganizationId(key.organization.0),
+        project: Some(ProjectId(key.project.0)),
+        permissions: key.permissions(),
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     engine::RootKey,
-    model::{KeyId, Permission, Permissions, Secret, Time},
+    model::{KeyId, Permission, Permissions, Secret, Subject, Time},
     store::{Records, Store},
     sys::{Clock, Entropy, ManualClock},
 };
@@ -18,40 +18,52 @@ fn root(seed: u64) -> RootKey {
     RootKey::generate(&Entropy::seeded(seed))
 }
 
-const NOW: i64 = 1_795_000_000;
+pub(super) const NOW: i64 = 1_795_000_000;
 
-struct World {
-    identity: Identity,
-    records: Records,
-    time: ManualClock,
-    issued: IssuedKey,
+pub(super) struct World {
+    pub(super) identity: Identity,
+    pub(super) records: Records,
+    pub(super) time: ManualClock,
+    pub(super) issued: IssuedKey,
+    owner: BootstrapOwner,
 }
 
-async fn open(records: &Records, time: &ManualClock) -> Identity {
+pub(super) async fn open(records: &Records, time: &ManualClock) -> Identity {
     let options = IdentityOptions::new("http://localhost:5356/ignored", "http://localhost:5356", root(1));
     let opened = Identity::open(records.clone(), Clock::manual(time.clone()), Entropy::real(), options);
     opened.await.unwrap()
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let (records, time) = (Store::memory().records, ManualClock::default());
     time.set(Time::from_nanos(NOW * 1_000_000_000 + 250_000_000));
     let identity = open(&records, &time).await;
-    let issued = identity.ensure_default().await.unwrap().issued.unwrap();
-    World { identity, records, time, issued }
+    let made = identity.ensure_default().await.unwrap();
+    let owner = identity.ensure_default_owner(made.organization.id).await.unwrap().unwrap();
+    World { identity, records, time, issued: made.issued.unwrap(), owner }
 }
 
 impl World {
-    async fn sign_in(&self) -> Tokens {
+    pub(super) async fn sign_in(&self) -> Tokens {
         self.identity.authenticate(&self.issued.key.client_id, &self.issued.secret).await.unwrap()
     }
 
-    fn verify(&self, token: &Secret) -> Result<crate::model::Principal, TokenError> {
+    /// The address and the password of the organization's owner.
+    pub(super) fn owner(&self) -> (String, Secret) {
+        (self.owner.user.email.clone(), self.owner.password.clone().unwrap())
+    }
+
+    pub(super) async fn owner_login(&self) -> Tokens {
+        let (email, password) = self.owner();
+        self.identity.login(&email, &password, None).await.unwrap()
+    }
+
+    pub(super) fn verify(&self, token: &Secret) -> Result<crate::model::Principal, TokenError> {
         self.identity.verify(token.expose_str().unwrap())
     }
 
     /// A token with other claims, signed with the right key.
-    fn altered(&self, token: &Secret, change: impl FnOnce(&mut Value)) -> Secret {
+    pub(super) fn altered(&self, token: &Secret, change: impl FnOnce(&mut Value)) -> Secret {
         let mut claims = part(token, 1);
         change(&mut claims);
         self.signed(&claims, self.identity.inner.signing.newest().id.clone().into())
@@ -64,7 +76,7 @@ impl World {
     }
 }
 
-fn part(token: &Secret, index: usize) -> Value {
+pub(super) fn part(token: &Secret, index: usize) -> Value {
     let part = token.expose_str().unwrap().split('.').nth(index).unwrap();
     serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
 }
@@ -138,7 +150,7 @@ async fn an_access_token_verifies_until_it_ends() {
     let token = world.sign_in().await.access;
     for _ in 0..2 {
         let principal = world.verify(&token).unwrap();
-        assert_eq!(principal.subject, world.issued.key.id.0);
+        assert_eq!(principal.subject, Subject::Key(world.issued.key.id));
         assert_eq!(principal.project, Some(world.issued.key.project));
         assert_eq!(principal.organization, world.issued.key.organization);
         assert_eq!(principal.permissions, Permissions::full_key());
@@ -340,7 +352,7 @@ async fn organizations_projects_and_keys_are_listed() {
     let project = identity.create_project(organization.id, "flights").await.unwrap();
     assert_eq!(identity.projects(organization.id).await.unwrap(), std::slice::from_ref(&project));
     let permissions = [Permission::Subscriber, Permission::TopicsRead].into_iter().collect();
-    let new = NewKey { name: "reader".to_owned(), project: project.id, permissions };
+    let new = NewKey { name: "reader".to_owned(), project: project.id, permissions, created_by: None };
     let reader = identity.create_key(new.clone()).await.unwrap();
     assert_eq!(reader.key.organization, organization.id);
     assert_eq!(identity.keys(project.id).await.unwrap(), std::slice::from_ref(&reader.key));

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, encode, errors::ErrorKind};
 use serde::{Deserialize, Serialize};
 
-use super::{TokenError, signing::SigningKeys};
-use crate::model::{KeyId, OrganizationId, Permissions, Principal, ProjectId, Secret, Time, Ulid};
+use super::{TokenError, live::Standing, signing::SigningKeys};
+use crate::model::{KeyId, OrganizationId, Permissions, Principal, ProjectId, Secret, Subject, Time, Ulid, UserId};
 
 /// Whom tokens come from, whom they are for, and how long they live.
 #[derive(Debug, Clone)]
@@ -19,7 +19,12 @@ pub(super) struct TokenRules {
     pub(super) overlap: Duration,
 }
 
-/// The claims. Dates are whole seconds since 1970. Only access tokens carry permissions.
+/// The claims. Dates are whole seconds since 1970. Only access tokens carry permissions, a name and an address.
+///
+/// `epoch` is our own, and what tells a user's token from a key's. In an access token it is the epoch of the membership,
+/// which changes with the role; in a refresh token that of its session, which outlives a change of the role, so that
+/// whoever gets another one need not sign in again. Both are random, and compared for equality with what is in memory:
+/// no clock decides which of two tokens is the older, not even within one second or after the clock was set back.
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     jti: String,
@@ -29,6 +34,10 @@ struct Claims {
     iat: i64,
     nbf: i64,
     exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    email: Option<String>,
     org: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     project: Option<String>,
@@ -36,51 +45,91 @@ struct Claims {
     permissions: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     account: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<String>,
 }
 
-/// Whom a pair of tokens is made for.
-pub(super) struct Subject {
-    pub(super) key: KeyId,
+/// Whom tokens are made for.
+#[derive(Debug, Clone)]
+pub(super) struct Bearer {
+    pub(super) whom: Whom,
     pub(super) organization: OrganizationId,
-    pub(super) project: ProjectId,
+    pub(super) project: Option<ProjectId>,
     pub(super) permissions: Permissions,
+}
+
+/// A key, or a user with what tokens say of one.
+#[derive(Debug, Clone)]
+pub(super) enum Whom {
+    Key(KeyId),
+    User { id: UserId, name: String, email: String, standing: Standing },
 }
 
 /// What a refresh token says, once it has been verified.
 pub(super) struct RefreshClaims {
-    pub(super) subject: Ulid,
+    pub(super) subject: RefreshSubject,
     pub(super) organization: OrganizationId,
     pub(super) issued: Time,
 }
 
+/// Whom a refresh token was issued to.
+pub(super) enum RefreshSubject {
+    Key(KeyId),
+    User { id: UserId, session: Ulid },
+}
+
 impl TokenRules {
     /// An access token and its refresh token, which becomes valid a while before the access token ends.
-    pub(super) fn issue(&self, keys: &SigningKeys, id: Ulid, subject: &Subject, now: Time) -> (Secret, Secret) {
+    pub(super) fn issue(&self, keys: &SigningKeys, id: Ulid, bearer: &Bearer, now: Time) -> (Secret, Secret) {
+        let access = self.access_claims(id, bearer, self.access, now);
+        let access_token = sign(keys, &access);
+        let session = match &bearer.whom {
+            Whom::Key(_) => None,
+            Whom::User { standing, .. } => Some(standing.session.to_string()),
+        };
+        let refresh = Claims {
+            aud: vec![self.audience.clone(), self.refresh_audience.clone()],
+            nbf: access.exp - seconds(self.overlap),
+            exp: access.iat + seconds(self.refresh),
+            permissions: None,
+            account: None,
+            name: None,
+            email: None,
+            epoch: session,
+            ..access
+        };
+        (access_token, sign(keys, &refresh))
+    }
+
+    fn access_claims(&self, id: Ulid, bearer: &Bearer, lifetime: Duration, now: Time) -> Claims {
         let iat = now.seconds();
-        let access_exp = iat + seconds(self.access);
-        let access = Claims {
+        let permissions = bearer.permissions.iter().map(|permission| permission.name().to_owned()).collect();
+        let claims = Claims {
             jti: id.to_string().to_ascii_lowercase(),
-            sub: subject.key.to_string(),
+            sub: String::new(),
             aud: vec![self.audience.clone()],
             iss: self.issuer.clone(),
             iat,
             nbf: iat,
-            exp: access_exp,
-            org: subject.organization.to_string(),
-            project: Some(subject.project.to_string()),
-            permissions: Some(subject.permissions.iter().map(|permission| permission.name().to_owned()).collect()),
-            account: Some("sandbox".to_owned()),
-        };
-        let access_token = sign(keys, &access);
-        let refresh = Claims {
-            aud: vec![self.audience.clone(), self.refresh_audience.clone()],
-            nbf: access_exp - seconds(self.overlap),
-            exp: iat + seconds(self.refresh),
-            permissions: None,
+            exp: iat + seconds(lifetime),
+            name: None,
+            email: None,
+            org: bearer.organization.to_string(),
+            project: bearer.project.map(|project| project.to_string()),
+            permissions: Some(permissions),
             account: None,
-            ..access
+            epoch: None,
         };
-        (access_token, sign(keys, &refresh))
+        match &bearer.whom {
+            Whom::Key(key) => Claims { sub: key.to_string(), account: Some("sandbox".to_owned()), ..claims },
+            Whom::User { id, name, email, standing } => Claims {
+                sub: id.to_string(),
+                name: Some(name.clone()),
+                email: Some(email.clone()),
+                epoch: Some(standing.epoch.to_string()),
+                ..claims
+            },
+        }
     }
 
     /// Reads an access token. Gives the second from which on it is not valid any more, too.
@@ -95,8 +144,13 @@ impl TokenRules {
             Some(permissions) if !claims.aud.contains(&self.refresh_audience) => permissions,
             _ => return Err(TokenError::NotAnAccessToken),
         };
+        let id = ulid(&claims.sub)?;
+        let subject = match &claims.epoch {
+            None => Subject::Key(KeyId(id)),
+            Some(epoch) => Subject::User { id: UserId(id), epoch: ulid(epoch)? },
+        };
         let principal = Principal {
-            subject: ulid(&claims.sub)?,
+            subject,
             organization: OrganizationId(ulid(&claims.org)?),
             project: claims.project.as_deref().map(ulid).transpose()?.map(ProjectId),
             // A permission that this version does not know is nothing that it could allow.
@@ -110,8 +164,13 @@ impl TokenRules {
         if claims.permissions.is_some() || !claims.aud.contains(&self.refresh_audience) {
             return Err(TokenError::NotARefreshToken);
         }
+        let id = ulid(&claims.sub)?;
+        let subject = match &claims.epoch {
+            None => RefreshSubject::Key(KeyId(id)),
+            Some(session) => RefreshSubject::User { id: UserId(id), session: ulid(session)? },
+        };
         Ok(RefreshClaims {
-            subject: ulid(&claims.sub)?,
+            subject,
             organization: OrganizationId(ulid(&claims.org)?),
             issued: Time::from_parts(claims.iat, 0),
         })

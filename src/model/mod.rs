@@ -17,6 +17,7 @@ mod offset;
 mod permission;
 mod position;
 mod rlid;
+mod role;
 mod schema;
 mod secret;
 mod time;
@@ -34,15 +35,16 @@ pub use mimetype::{Mimetype, UnknownMimetype};
 pub use nack::NackCode;
 pub use name::{NameError, NameHash, TopicName};
 pub use offset::Offset;
-pub use permission::{Needs, Permission, Permissions, Principal, UnknownPermission};
+pub use permission::{Needs, Permission, Permissions, Principal, Subject, UnknownPermission};
 pub use position::{ParsePositionError, Position};
 pub use rlid::{ParseRlidError, Rlid};
+pub use role::{Role, UnknownRole};
 pub use schema::{ParseSchemaError, Schema};
 pub use secret::Secret;
 pub use time::{ParseTimeError, Time};
 pub use topic::{Deduplication, OffsetPolicy, PolicyError, Sharding, Strategy, Topic, TopicState};
 pub use topic_key::{ParseTopicKeyIdError, TopicKey, TopicKeyId};
-pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TopicId, Ulid};
+pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TopicId, Ulid, UserId};
 
 /// The version of the Ensign API that servers report. The published SDKs compare its first two numbers with their own
 /// and refuse to work with another, so it is not the version of this program.

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{OrganizationId, ProjectId, Ulid};
+use super::{KeyId, OrganizationId, ProjectId, Ulid, UserId};
 
 /// A permission. The numbers are those of the Quarterdeck API, and stored as such.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,11 +147,47 @@ impl Needs {
     }
 }
 
+/// Whom a token stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Subject {
+    Key(KeyId),
+    /// A member of an organization. The epoch is the one of the membership when the token was issued: once the
+    /// membership has another, what the token says of it is not true any more.
+    User {
+        id: UserId,
+        epoch: Ulid,
+    },
+}
+
+impl Subject {
+    /// The identifier of the key or the user.
+    pub fn id(self) -> Ulid {
+        match self {
+            Subject::Key(id) => id.0,
+            Subject::User { id, .. } => id.0,
+        }
+    }
+
+    /// The user, if it is one.
+    pub fn user(self) -> Option<UserId> {
+        match self {
+            Subject::Key(_) => None,
+            Subject::User { id, .. } => Some(id),
+        }
+    }
+}
+
+/// Shows the identifier.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id().fmt(f)
+    }
+}
+
 /// Who is calling: what is left of a token once it has been verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
-    /// The API key's record or the user.
-    pub subject: Ulid,
+    pub subject: Subject,
     pub organization: OrganizationId,
     /// The project that the caller acts in; a user's own token names none.
     pub project: Option<ProjectId>,

@@ -116,6 +116,7 @@ macro_rules! identifier {
 identifier!(TopicId, "a topic");
 identifier!(ProjectId, "a project");
 identifier!(OrganizationId, "an organization");
+identifier!(UserId, "a user");
 identifier!(KeyId, "an API key (the record, not its client id)");
 
 #[cfg(test)]

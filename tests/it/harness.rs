@@ -75,7 +75,7 @@ impl TestServer {
 
     /// Makes a further key, as the credentials file of the SDKs.
     pub(crate) fn credentials(&self, name: &str, project: ProjectId, permissions: Permissions) -> Value {
-        let new = NewKey { name: name.to_owned(), project, permissions };
+        let new = NewKey { name: name.to_owned(), project, permissions, created_by: None };
         let issued = self.runtime.block_on(self.server().identity().create_key(new)).unwrap();
         json!({ "ClientID": issued.key.client_id, "ClientSecret": issued.secret.expose_str() })
     }

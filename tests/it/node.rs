@@ -59,7 +59,7 @@ impl Node {
                 issued
             } else {
                 let (name, project, permissions) = ("another".to_owned(), made.project.id, Permissions::full_key());
-                identity.create_key(NewKey { name, project, permissions }).await.unwrap()
+                identity.create_key(NewKey { name, project, permissions, created_by: None }).await.unwrap()
             };
             *key = Some(Credentials { client_id: issued.key.client_id, client_secret: issued.secret });
         }

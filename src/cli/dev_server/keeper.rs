@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{
     cli::{
         error::{CliError, Result},
-        node::{Access, KEY_FILE},
+        node::{Access, KEY_FILE, Owner, PASSWORD_FILE},
     },
     credentials::{Credentials, Profile, Reference, SecretPlace, write_credential_file},
     sys::files::{create_private_dir, remove_file},
@@ -22,7 +22,7 @@ pub(super) struct Keeper {
 
 #[derive(Debug)]
 struct Undo {
-    key_file: PathBuf,
+    files: [PathBuf; 2],
     replaced: Option<Profile>,
     selected: Option<String>,
 }
@@ -32,12 +32,14 @@ impl Keeper {
     pub(super) fn remember(
         credentials: &Credentials,
         name: &str,
-        access: &Access,
+        (access, owner): (&Access, Option<&Owner>),
         data_dir: Option<&Path>,
     ) -> Result<Keeper> {
-        let key_file = match data_dir {
-            Some(dir) => dir.join(KEY_FILE),
-            None => credentials.dir().join(format!("ephemeral-{name}.json")),
+        let (key_file, password_file) = if let Some(dir) = data_dir {
+            (dir.join(KEY_FILE), dir.join(PASSWORD_FILE))
+        } else {
+            let file = |end: &str| credentials.dir().join(format!("ephemeral-{name}.{end}"));
+            (file("json"), file("password"))
         };
         let before = credentials.profiles()?;
         if let Ok(existing) = before.get(name)
@@ -50,14 +52,18 @@ impl Keeper {
         if data_dir.is_none() {
             create_private_dir(credentials.dir()).map_err(|error| CliError::chain(&error))?;
             write_credential_file(&key_file, &access.key)?;
+            owner.map(|owner| owner.write(&password_file)).transpose()?;
         }
+        let reference = |file: &Path| SecretPlace::Reference(Reference::File(file.to_owned()));
         let profile = Profile {
             endpoint: access.endpoint.clone(),
             auth_url: access.auth_url(),
             insecure: true,
             project: Some(access.project.to_string()),
             client_id: Some(access.key.client_id.clone()),
-            secret: Some(SecretPlace::Reference(Reference::File(key_file.clone()))),
+            secret: Some(reference(&key_file)),
+            email: owner.map(|owner| owner.email.clone()),
+            password: owner.map(|_| reference(&password_file)),
         };
         let selected = before.selected().map(|(name, _)| name.to_owned());
         let replaced = credentials.update(|profiles| {
@@ -65,7 +71,7 @@ impl Keeper {
             profiles.select(name)?;
             Ok(replaced)
         })?;
-        let undo = data_dir.is_none().then_some(Undo { key_file, replaced, selected });
+        let undo = data_dir.is_none().then_some(Undo { files: [key_file, password_file], replaced, selected });
         Ok(Keeper { name: name.to_owned(), profile, undo })
     }
 
@@ -75,7 +81,7 @@ impl Keeper {
         let Some(undo) = self.undo else {
             return Ok(());
         };
-        let key_file = undo.key_file.clone();
+        let files = undo.files.clone();
         credentials.update(|profiles| {
             if profiles.get(&self.name).ok() != Some(&self.profile) {
                 return Ok(());
@@ -90,7 +96,9 @@ impl Keeper {
                 _ => Ok(()),
             }
         })?;
-        remove_file(&key_file).map_err(|error| CliError::chain(&error))?;
+        for file in &files {
+            remove_file(file).map_err(|error| CliError::chain(&error))?;
+        }
         Ok(())
     }
 }

@@ -16,7 +16,9 @@ use clap::builder::FalseyValueParser;
 use super::{
     Context,
     error::{CliError, Result},
-    node::{self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, PORT, ReadyFile, StorageArgs},
+    node::{
+        self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, ReadyFile, StorageArgs,
+    },
     output::error_text,
 };
 use crate::{
@@ -106,10 +108,12 @@ impl Args {
     ) -> Result<ExitCode> {
         let key_file = data_dir.map(|dir| dir.join(KEY_FILE));
         let access = Access::prepare(server, key_file.as_deref().map_or(KeyFile::Nowhere, KeyFile::Own)).await?;
+        let password_file = data_dir.map(|dir| dir.join(PASSWORD_FILE));
+        let owner = Owner::prepare(server, access.organization, password_file.as_deref()).await?;
         let keeper = if self.no_profile || !self.command.is_empty() {
             None
         } else {
-            Some(Keeper::remember(&context.credentials()?, &self.name, &access, data_dir)?)
+            Some(Keeper::remember(&context.credentials()?, &self.name, (&access, owner.as_ref()), data_dir)?)
         };
         if let Some(path) = self.listen.ready_file() {
             let ready = ReadyFile {
@@ -119,6 +123,7 @@ impl Args {
                 data_dir,
                 profile: keeper.as_ref().map(|_| self.name.as_str()),
                 access: Some(&access),
+                owner: owner.as_ref(),
             };
             ready.write(path)?;
         }

@@ -7,7 +7,7 @@ use crate::{
     cli::error::{CliError, Result},
     credentials::{ClientCredentials, read_credential_file, write_credential_file},
     identity::{IdentityError, NewKey},
-    model::{OrganizationId, Permissions, Principal, ProjectId},
+    model::{KeyId, OrganizationId, Permissions, Principal, ProjectId, Subject},
     server::Server,
 };
 
@@ -66,7 +66,8 @@ impl Access {
                     issued
                 } else {
                     let permissions = Permissions::full_key();
-                    let new = NewKey { name: "dev".to_owned(), project: made.project.id, permissions };
+                    let (name, project) = ("dev".to_owned(), made.project.id);
+                    let new = NewKey { name, project, permissions, created_by: None };
                     identity.create_key(new).await.map_err(failed)?
                 };
                 let key = ClientCredentials { client_id: issued.key.client_id, client_secret: issued.secret };
@@ -91,7 +92,7 @@ impl Access {
     /// Who the key is, for questions that the server is asked from within.
     pub(in crate::cli) fn principal(&self) -> Principal {
         Principal {
-            subject: self.organization.0,
+            subject: Subject::Key(KeyId::default()),
             organization: self.organization,
             project: Some(self.project),
             permissions: Permissions::full_key(),

@@ -9,6 +9,7 @@
 
 mod access;
 mod options;
+mod owner;
 mod problems;
 mod ready;
 mod signals;
@@ -16,6 +17,7 @@ mod start;
 
 pub(super) use access::{Access, KEY_FILE, KeyFile};
 pub(super) use options::{ListenArgs, PORT, StorageArgs, host_and_port};
+pub(super) use owner::{Owner, PASSWORD_FILE};
 pub(super) use problems::Problems;
 pub(super) use ready::ReadyFile;
 pub(super) use signals::{Interrupt, Interrupts};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::Access;
+use super::{Access, Owner};
 use crate::{
     cli::error::{CliError, Result},
     model::Durability,
@@ -21,6 +21,8 @@ pub(in crate::cli) struct ReadyFile<'a> {
     pub(in crate::cli) profile: Option<&'a str>,
     /// The key that was made for whoever reads the file, if one was.
     pub(in crate::cli) access: Option<&'a Access>,
+    /// The owner of the key's organization, if the server made one.
+    pub(in crate::cli) owner: Option<&'a Owner>,
 }
 
 impl ReadyFile<'_> {
@@ -41,6 +43,8 @@ impl ReadyFile<'_> {
             "profile": self.profile,
             "client_id": access.map(|access| access.key.client_id.as_str()),
             "client_secret": access.map(Access::secret),
+            "email": self.owner.map(|owner| owner.email.as_str()),
+            "password": self.owner.map(Owner::password),
         });
         write_private_file(path, format!("{document:#}\n").as_bytes()).map_err(|error| CliError::chain(&error))
     }

@@ -158,6 +158,7 @@ impl Args {
                 data_dir: Some(&plan.data_dir),
                 profile: None,
                 access: access.as_ref(),
+                owner: None,
             };
             ready.write(path)?;
         }

@@ -100,7 +100,7 @@ impl World {
     /// The access token of a key that may do this alone.
     async fn token_for(&self, permission: Permission) -> String {
         let permissions: Permissions = [permission].into_iter().collect();
-        let new = NewKey { name: "narrow".to_owned(), project: self.project, permissions };
+        let new = NewKey { name: "narrow".to_owned(), project: self.project, permissions, created_by: None };
         let issued = self.identity.create_key(new).await.unwrap();
         let tokens = self.identity.authenticate(&issued.key.client_id, &issued.secret).await.unwrap();
         tokens.access.expose_str().unwrap().to_owned()

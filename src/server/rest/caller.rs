@@ -51,7 +51,7 @@ fn check(gate: &Gate, headers: &HeaderMap) -> Result<Option<Caller>, Refusal> {
         tracing::debug!(error = &error as &dyn std::error::Error, "token refused");
         unauthenticated()
     })?;
-    if principal.organization.0.is_zero() || principal.subject.is_zero() {
+    if principal.organization.0.is_zero() || principal.subject.id().is_zero() {
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "user claims invalid or unavailable"));
     }
     if !gate.needs.are_met_by(principal.permissions) {

@@ -28,7 +28,9 @@ fn banner_and_ready_file() {
             "project_id",
             "profile",
             "client_id",
-            "client_secret"
+            "client_secret",
+            "email",
+            "password"
         ]
     );
     assert_eq!(
@@ -38,7 +40,9 @@ fn banner_and_ready_file() {
     let data_dir = machine.path(".local/share/ensign/dev");
     assert_eq!(ready["data_dir"], json!(data_dir));
     assert_eq!(fs::metadata(machine.path("ready.json")).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(fs::metadata(data_dir.join("client.json")).unwrap().permissions().mode() & 0o777, 0o600);
+    for secret in ["client.json", "owner.password"] {
+        assert_eq!(fs::metadata(data_dir.join(secret)).unwrap().permissions().mode() & 0o777, 0o600);
+    }
 
     machine.ensign("status --wait").check();
     let endpoint = server.endpoint().to_owned();
