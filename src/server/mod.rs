@@ -33,6 +33,7 @@ mod subscribe;
 pub mod fuzzing;
 
 pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
+pub use rest::{DEFAULT_ORIGIN, Network, ParseNetworkError, RateLimit, RestOptions};
 pub use root_key::{RootKeyError, load_root_key};
 pub use start::{Server, ServerOptions, StartError, Storage};
 

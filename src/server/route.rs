@@ -11,7 +11,9 @@ use super::{
     body::{ReplyBody, boxed},
     grpc::GrpcService,
     node::{Node, PUBLISH, SUBSCRIBE},
-    publish, subscribe,
+    publish,
+    rest::Peer,
+    subscribe,
 };
 
 /// All that the server answers with. Cheap to clone.
@@ -26,10 +28,11 @@ impl Routes {
     pub(super) async fn answer(
         mut self,
         peer: SocketAddr,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
     ) -> Result<Response<ReplyBody>, Infallible> {
         let content_type = request.headers().get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
         if !content_type.is_some_and(|value| value.starts_with(b"application/grpc")) {
+            request.extensions_mut().insert(Peer(peer.ip()));
             return self.rest.oneshot(request.map(axum::body::Body::new)).await.map(|reply| reply.map(boxed));
         }
         match request.uri().path() {

@@ -10,7 +10,8 @@ use super::{
     lifecycle::{Lifecycle, Phase},
     listen,
     node::Node,
-    observe, rest,
+    observe,
+    rest::{self, RestOptions},
     root_key::{self, RootKeyError},
     route::Routes,
 };
@@ -54,12 +55,13 @@ pub struct ServerOptions {
     pub public_url: Option<String>,
     /// What streams are told the server is called; may be empty.
     pub server_id: String,
+    pub rest: RestOptions,
 }
 
 impl ServerOptions {
     /// A server without a name whose other settings are the defaults.
     pub fn new(addr: SocketAddr, storage: Storage) -> ServerOptions {
-        ServerOptions { addr, storage, public_url: None, server_id: String::new() }
+        ServerOptions { addr, storage, public_url: None, server_id: String::new(), rest: RestOptions::default() }
     }
 }
 
@@ -147,14 +149,7 @@ impl Server {
                 healthy: node.healthy(),
                 durability,
             }),
-            rest: rest::router(rest::RestState {
-                identity: node.identity.clone(),
-                metrics: node.metrics.clone(),
-                lifecycle: lifecycle.clone(),
-                healthy: node.healthy(),
-                durability,
-                origins: Arc::new([rest::DEFAULT_ORIGIN.to_owned()]),
-            }),
+            rest: rest::router(rest::RestState::new(&node, lifecycle.clone(), durability, options.rest)),
             node: node.clone(),
         };
         let accepting = tokio::spawn(listen::accept(listener, routes));

@@ -1,6 +1,6 @@
 //! The metrics and their text.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use prometheus_client::{
     encoding::text::encode_registry,
@@ -9,8 +9,9 @@ use prometheus_client::{
 };
 
 use super::{
-    Times,
+    Times, UserKind,
     observed::{Observations, Source},
+    requests::Requests,
     rpc::{self, Rpc},
 };
 use crate::model::Durability;
@@ -19,8 +20,14 @@ use crate::model::Durability;
 pub const METRICS_CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Counters whose names on the wire do not end in `_total`, as dashboards for Ensign know them.
-const WITHOUT_SUFFIX: [&str; 3] =
-    ["ensign_events", "grpc_server_stream_messages_sent", "grpc_server_stream_messages_recv"];
+const WITHOUT_SUFFIX: [&str; 6] = [
+    "ensign_events",
+    "grpc_server_stream_messages_sent",
+    "grpc_server_stream_messages_recv",
+    "http_stats_requests_handled",
+    "user_metrics_active_users",
+    "user_metrics_failed_logins",
+];
 
 /// Handles to everything that is counted. Shared as an `Arc`.
 #[derive(Debug)]
@@ -28,6 +35,7 @@ pub struct Metrics {
     registry: Registry,
     observations: Arc<Observations>,
     rpcs: Vec<Rpc>,
+    requests: Requests,
     events: Counter,
     publishers: Gauge,
     subscribers: Gauge,
@@ -63,8 +71,9 @@ impl Metrics {
         let observations = Arc::new(Observations::default());
         registry.register_collector(Box::new(observations.clone()));
         let rpcs = rpc::register(&mut registry);
+        let requests = Requests::register(&mut registry);
         let events = events.get_or_create_owned(&vec![("node", "unk"), ("region", "unk")]);
-        Metrics { registry, observations, rpcs, events, publishers, subscribers, durability }
+        Metrics { registry, observations, rpcs, requests, events, publishers, subscribers, durability }
     }
 
     /// Counts committed events.
@@ -89,6 +98,21 @@ impl Metrics {
     pub fn subscriber_online(&self) -> Online {
         self.subscribers.inc();
         Online(self.subscribers.clone())
+    }
+
+    /// Counts a REST request. The path is its route's, which nobody but the program chooses.
+    pub fn request(&self, path: &'static str, code: u16, took: Duration) {
+        self.requests.handled(path, code, took);
+    }
+
+    /// Counts a sign-in.
+    pub fn signed_in(&self, kind: UserKind) {
+        self.requests.signed_in(kind);
+    }
+
+    /// Counts a sign-in that was refused.
+    pub fn sign_in_failed(&self, kind: UserKind, cause: &'static str) {
+        self.requests.sign_in_failed(kind, cause);
     }
 
     /// The counters of a method, by its path (`/ensign.v1beta1.Ensign/Publish`). `None` for what is not served.
@@ -218,6 +242,22 @@ mod tests {
         assert_eq!(sample(&text, "ensign_sync_seconds_bucket{le=\"+Inf\"}"), Some("3"));
         assert_eq!(sample(&text, "ensign_sync_seconds_count"), Some("3"));
         assert_eq!(sample(&text, "ensign_sync_seconds_sum"), Some("4.5"));
+    }
+
+    #[test]
+    fn requests_are_counted_by_route_and_status() {
+        let metrics = Metrics::new();
+        metrics.request("/v1/apikeys/{id}", 404, Duration::from_millis(3));
+        metrics.signed_in(UserKind::Machine);
+        metrics.sign_in_failed(UserKind::Human, "password");
+        let text = metrics.text();
+        let labels = "{service=\"ensign\",code=\"404\",path=\"/v1/apikeys/{id}\"}";
+        assert_eq!(sample(&text, &format!("http_stats_requests_handled{labels}")), Some("1"));
+        assert_eq!(sample(&text, &format!("http_stats_request_duration_count{labels}")), Some("1"));
+        let active = |kind| sample(&text, &format!("user_metrics_active_users{{service=\"ensign\",type=\"{kind}\"}}"));
+        assert_eq!((active("machine"), active("human")), (Some("1"), Some("0")));
+        let failed = "user_metrics_failed_logins{service=\"ensign\",type=\"human\",cause=\"password\"}";
+        assert_eq!(sample(&text, failed), Some("1"));
     }
 
     #[test]

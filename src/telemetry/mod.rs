@@ -9,9 +9,11 @@
 mod logging;
 mod metrics;
 mod observed;
+mod requests;
 mod rpc;
 
 pub use logging::{LogError, LogFormat, init};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, Online};
 pub use observed::Times;
+pub use requests::UserKind;
 pub use rpc::{RPCS, Rpc};

@@ -83,7 +83,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde", &["*"]),
     ("serde_json", &["*"]),
     ("serde_yaml", &["config", "credentials", "cli"]),
-    ("sha2", &["engine", "broker", "identity", "credentials"]),
+    ("sha2", &["engine", "broker", "identity", "credentials", "server"]),
     ("smallvec", &["engine"]),
     ("sqlparser", &["ensql"]),
     ("std::fs", &["sys"]),

@@ -17,7 +17,8 @@ use super::{
     Context,
     error::{CliError, Result},
     node::{
-        self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, ReadyFile, StorageArgs,
+        self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, ReadyFile, RestArgs,
+        StorageArgs, Unless,
     },
     output::error_text,
 };
@@ -75,6 +76,9 @@ pub(super) struct Args {
     /// Leave the profiles alone
     #[arg(long, env = "ENSIGN_NO_PROFILE", hide_env = true, value_parser = FalseyValueParser::new())]
     no_profile: bool,
+
+    #[command(flatten)]
+    rest: RestArgs,
 
     /// Run this command with the server, and stop when it ends
     #[arg(last = true, value_name = "COMMAND")]
@@ -173,9 +177,10 @@ impl Args {
     async fn start(&self, context: &Context, data_dir: Option<&Path>) -> Result<Server> {
         let storage = data_dir.map_or(Storage::Memory, |dir| Storage::Directory(dir.to_owned(), self.durability()));
         let public_url = self.listen.public_url()?;
-        let options = |addr| ServerOptions {
+        let options = |addr: SocketAddr| ServerOptions {
             public_url: public_url.clone(),
             server_id: self.name.clone(),
+            rest: self.rest.options(unless_said(addr)),
             ..ServerOptions::new(addr, storage.clone())
         };
         let start = |addr| Server::start(options(addr), context.clock.clone(), Entropy::real());
@@ -189,4 +194,10 @@ impl Args {
         }
         started.map_err(|error| node::explain(&error, data_dir))
     }
+}
+
+/// Everybody on this machine has the same address, and a suite of tests signs in more often at once than a client that has one
+/// of its own. From elsewhere, others can reach the server too.
+fn unless_said(addr: SocketAddr) -> Unless {
+    if addr.ip().is_loopback() { Unless::Unlimited } else { Unless::Limited }
 }

@@ -12,6 +12,7 @@ mod options;
 mod owner;
 mod problems;
 mod ready;
+mod rest;
 mod signals;
 mod start;
 
@@ -20,5 +21,6 @@ pub(super) use options::{ListenArgs, PORT, StorageArgs, host_and_port};
 pub(super) use owner::{Owner, PASSWORD_FILE};
 pub(super) use problems::Problems;
 pub(super) use ready::ReadyFile;
+pub(super) use rest::{RestArgs, Unless};
 pub(super) use signals::{Interrupt, Interrupts};
 pub(super) use start::{PURGE_DELAY, explain, is_taken, keep_little_memory, runtime};

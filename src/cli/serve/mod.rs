@@ -12,10 +12,13 @@ use std::{
 use super::{
     Context,
     error::{CliError, Result},
-    node::{self, Access, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile, StorageArgs, host_and_port},
+    node::{
+        self, Access, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile, RestArgs, StorageArgs, Unless,
+        host_and_port,
+    },
 };
 use crate::{
-    server::{Server, ServerOptions, Storage},
+    server::{RateLimit, Server, ServerOptions, Storage},
     sys::{Entropy, files},
     telemetry::LogFormat,
 };
@@ -52,6 +55,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     listen: ListenArgs,
+
+    #[command(flatten)]
+    rest: RestArgs,
 
     /// The name that streams are told
     #[arg(long, env = "ENSIGN_NAME", hide_env = true, value_name = "NAME", default_value = "ensign")]
@@ -132,6 +138,7 @@ impl Args {
         let options = ServerOptions {
             public_url: plan.public_url.clone(),
             server_id: self.name.clone(),
+            rest: self.rest.options(Unless::Limited),
             ..ServerOptions::new(plan.addr, storage)
         };
         let started = Server::start(options, context.clock.clone(), Entropy::real()).await;
@@ -187,7 +194,8 @@ impl Plan {
     /// The values of settings whose defaults depend on others.
     fn defaults(&self) -> Vec<(&'static str, String)> {
         let public_url = self.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", self.addr.port()));
-        vec![("addr", self.addr.to_string()), ("public-url", public_url)]
+        let rate_limit = RateLimit::default().per_second.to_string();
+        vec![("addr", self.addr.to_string()), ("public-url", public_url), ("rate-limit", rate_limit)]
     }
 }
 

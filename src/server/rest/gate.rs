@@ -1,4 +1,6 @@
-//! What a request passes before its route: the server's phase, and the page it comes from.
+//! What a request passes before its route: how many its client has made, the server's phase, and the page it comes from.
+
+use std::net::{IpAddr, Ipv4Addr};
 
 use axum::{
     extract::{Request, State},
@@ -7,7 +9,12 @@ use axum::{
     response::Response,
 };
 
-use super::{RestState, health, reply};
+use super::{
+    RestState, health,
+    limit::{Allowance, Peer},
+    reply,
+    route::Pattern,
+};
 
 /// What is let pass always, and counted nowhere.
 pub(super) const PROBES: [&str; 3] = ["/livez", "/healthz", "/readyz"];
@@ -24,12 +31,36 @@ enum Origin {
     Foreign,
 }
 
-/// Lets probes pass always; anything else only while requests are served, and not from the pages of strangers.
+/// What a path is called that is no route's.
+const UNKNOWN: Pattern = Pattern("unknown");
+
+/// Lets probes pass always; anything else only as often as its client may ask, and counts it.
 pub(super) async fn pass(State(state): State<RestState>, request: Request, next: Next) -> Response {
     if PROBES.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    if let Some(unavailable) = health::unavailable(&state, state.lifecycle.phase()) {
+    let began = state.clock.elapsed();
+    let allowance = state.limiter.as_ref().map(|limiter| {
+        let peer = request.extensions().get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0);
+        limiter.take(peer, request.headers())
+    });
+    let reply = if let Some(refusal) = allowance.and_then(Allowance::refusal) {
+        refusal
+    } else {
+        let reply = serve(&state, request, next).await;
+        match allowance {
+            Some(allowance) => allowance.show(reply),
+            None => reply,
+        }
+    };
+    let pattern = reply.extensions().get::<Pattern>().copied().unwrap_or(UNKNOWN);
+    state.metrics.request(pattern.0, reply.status().as_u16(), state.clock.elapsed().saturating_sub(began));
+    reply
+}
+
+/// Serves only while anything is, and not the pages of strangers.
+async fn serve(state: &RestState, request: Request, next: Next) -> Response {
+    if let Some(unavailable) = health::unavailable(state, state.lifecycle.phase()) {
         return unavailable;
     }
     let host = request.uri().authority().map(|authority| authority.as_str().to_owned());

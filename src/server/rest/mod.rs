@@ -8,9 +8,12 @@
 //! it who has that, and hands it the caller. There is no other way in. A file for each resource holds its rows, the
 //! shapes of its bodies, and its handlers: small functions of a caller and typed input.
 //!
-//! What it does not do yet: users' routes, and a limit on how many requests a client may make. How many secrets are
-//! hashed at a time is bounded by `identity`; what comes on top gets a 429.
+//! How many requests an address may make is limited (`limit`), and how many sign-ins at an account may fail
+//! (`attempts`). How many secrets are hashed at a time is bounded by `identity`; what comes on top gets a 429.
+//!
+//! What it does not do yet: users' routes.
 
+mod attempts;
 mod body;
 #[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
 mod caller;
@@ -18,6 +21,8 @@ mod gate;
 mod health;
 #[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
 mod input;
+mod limit;
+mod options;
 #[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
 mod reply;
 #[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
@@ -29,14 +34,16 @@ mod wire;
 
 #[cfg(any(test, fuzzing))]
 pub(super) use self::body::parse;
+pub(super) use self::limit::Peer;
+pub use self::options::{DEFAULT_ORIGIN, Network, ParseNetworkError, RateLimit, RestOptions};
 
 use std::{fmt, sync::Arc};
 
 use axum::{Router, middleware};
 
-use self::route::Route;
-use super::lifecycle::Lifecycle;
-use crate::{identity::Identity, model::Durability, telemetry::Metrics};
+use self::{attempts::Attempts, limit::Limiter, reply::Refusal, route::Route};
+use super::{lifecycle::Lifecycle, node::Node};
+use crate::{identity::Identity, model::Durability, sys::Clock, telemetry::Metrics};
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]
@@ -48,8 +55,42 @@ pub(super) struct RestState {
     pub(super) healthy: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What an ack means.
     pub(super) durability: Durability,
+    pub(super) clock: Clock,
     /// The origins, besides its own, whose pages may call this server from a browser.
     pub(super) origins: Arc<[String]>,
+    /// None when everybody may make any number of requests.
+    limiter: Option<Arc<Limiter>>,
+    /// None when every account takes any number of attempts.
+    attempts: Option<Arc<Attempts>>,
+}
+
+impl RestState {
+    pub(super) fn new(node: &Node, lifecycle: Lifecycle, durability: Durability, options: RestOptions) -> RestState {
+        let limited = |limit| Arc::new(Limiter::new(limit, options.trusted_proxies, node.clock.clone()));
+        RestState {
+            identity: node.identity.clone(),
+            metrics: node.metrics.clone(),
+            lifecycle,
+            healthy: node.healthy(),
+            durability,
+            clock: node.clock.clone(),
+            origins: options.origins.into(),
+            attempts: options.rate_limit.map(|_| Arc::new(Attempts::new(node.clock.clone()))),
+            limiter: options.rate_limit.map(limited),
+        }
+    }
+
+    /// Refuses an attempt to sign in to an account at which too many have failed.
+    fn allow_attempt(&self, account: &str) -> Result<(), Refusal> {
+        self.attempts.as_ref().map_or(Ok(()), |attempts| attempts.allow(account))
+    }
+
+    /// Counts an attempt to sign in to an account that failed.
+    fn attempt_failed(&self, account: &str) {
+        if let Some(attempts) = &self.attempts {
+            attempts.failed(account);
+        }
+    }
 }
 
 impl fmt::Debug for RestState {
@@ -57,9 +98,6 @@ impl fmt::Debug for RestState {
         f.debug_struct("RestState").field("lifecycle", &self.lifecycle).finish_non_exhaustive()
     }
 }
-
-/// The origin that may call from a browser unless it is configured otherwise: a web application under development.
-pub(super) const DEFAULT_ORIGIN: &str = "http://localhost:3000";
 
 /// All routes of the REST API.
 fn table() -> Vec<Route> {

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     identity::{AuthError, Tokens},
     model::{Needs, OrganizationId},
+    telemetry::UserKind,
 };
 
 /// What every refusal of a refresh says; which of many reasons it was is nobody's business but the log's.
@@ -74,10 +75,20 @@ async fn authenticate(State(state): State<RestState>, Input(request): Input<ApiA
     if client_id.is_empty() || secret.is_empty() {
         return Err(Refusal::bad_request("missing credentials"));
     }
-    let tokens = state.identity.authenticate(&client_id, &secret).await;
-    tokens
-        .map(|tokens| signed_in(&tokens))
-        .map_err(|error| refusal(&error, "invalid credentials", "could not complete request"))
+    state.allow_attempt(&client_id)?;
+    match state.identity.authenticate(&client_id, &secret).await {
+        Ok(tokens) => {
+            state.metrics.signed_in(UserKind::Machine);
+            Ok(signed_in(&tokens))
+        }
+        Err(error) => {
+            if matches!(error, AuthError::InvalidCredentials) {
+                state.attempt_failed(&client_id);
+                state.metrics.sign_in_failed(UserKind::Machine, "credentials");
+            }
+            Err(refusal(&error, "invalid credentials", "could not complete request"))
+        }
+    }
 }
 
 /// `POST /v1/refresh`: `refresh_token`, and possibly the `org_id` that it has to be for, for a new pair.

@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use super::{DEFAULT_ORIGIN, RestState, route::Route, router};
+use super::{DEFAULT_ORIGIN, RateLimit, RestState, attempts::Attempts, limit::Limiter, route::Route, router};
 use crate::{
     engine::RootKey,
     identity::{Identity, IdentityOptions, IssuedKey},
@@ -51,7 +51,7 @@ async fn world() -> World {
     let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356", root);
     let records = Store::memory().records;
     let identity = Identity::open(records, clock.clone(), Entropy::real(), options).await.unwrap();
-    let lifecycle = Lifecycle::start(clock, Phase::Serving);
+    let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
     let healthy = Arc::new(AtomicBool::new(true));
     let state = RestState {
         identity: identity.clone(),
@@ -62,7 +62,10 @@ async fn world() -> World {
             Arc::new(move || healthy.load(Ordering::SeqCst))
         },
         durability: Durability::Os,
+        clock: clock.clone(),
         origins: [DEFAULT_ORIGIN.to_owned()].into(),
+        limiter: None,
+        attempts: None,
     };
     let key = identity.ensure_default().await.unwrap().issued.unwrap();
     World { router: router(state.clone()), state, lifecycle, identity, time, healthy, key }
@@ -415,4 +418,92 @@ async fn a_slash_behind_a_parameter_redirects() {
     let reply = world.ask("PUT", "/known/x/", &[], "").await;
     assert_eq!((reply.status.as_u16(), reply.header("location")), (307, Some("/known/x")));
     world.get("/known/x/").await.is_error(404, "resource not found");
+}
+
+/// A world where everybody may make three requests at once, and one a second.
+async fn limited(trusted: &[&str]) -> World {
+    let mut world = world().await;
+    let number = |number| std::num::NonZeroU32::new(number).unwrap();
+    let limit = RateLimit { per_second: number(1), burst: number(3) };
+    let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+    let clock = Clock::manual(world.time.clone());
+    world.state.limiter = Some(Arc::new(Limiter::new(limit, trusted, clock.clone())));
+    world.state.attempts = Some(Arc::new(Attempts::new(clock)));
+    world.router = router(world.state.clone());
+    world
+}
+
+#[tokio::test]
+async fn who_asks_too_often_has_to_wait() {
+    let world = limited(&[]).await;
+    let left = |reply: &Reply| {
+        let header = |name: &str| reply.header(name).map(|text| text.parse::<u32>().unwrap());
+        [header("x-ratelimit-limit"), header("x-ratelimit-remaining"), header("x-ratelimit-reset")]
+    };
+    assert_eq!(left(&world.get("/v1/status").await), [Some(3), Some(2), Some(1)]);
+    assert_eq!(left(&world.get("/nope").await), [Some(3), Some(1), Some(1)]);
+    let foreign = world.ask("GET", "/v1/status", &[("origin", "http://evil.example")], "").await;
+    assert_eq!((foreign.status.as_u16(), left(&foreign)), (403, [Some(3), Some(0), Some(1)]));
+    let refused = world.get("/v1/status").await;
+    assert_eq!((left(&refused), refused.header("retry-after")), ([Some(3), Some(0), Some(1)], Some("1")));
+    refused.is_error(429, "rate limit reached: too many requests");
+    for _ in 0..10 {
+        let probe = world.get("/livez").await;
+        assert_eq!((probe.status.as_u16(), left(&probe)), (200, [None; 3]));
+    }
+    world.time.advance(std::time::Duration::from_secs(1));
+    assert_eq!(world.get("/v1/status").await.status, StatusCode::OK);
+    assert_eq!(world.get("/v1/status").await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+/// Whoever could name another address at every request would never be limited.
+#[tokio::test]
+async fn forwarded_addresses_of_strangers_do_not_count() {
+    let world = limited(&["10.0.0.0/8"]).await;
+    for name in ["x-forwarded-for", "x-real-ip"] {
+        for last in 0..5 {
+            world.ask("GET", "/v1/status", &[(name, &format!("192.0.2.{last}"))], "").await;
+        }
+    }
+    assert_eq!(world.get("/v1/status").await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[tokio::test]
+async fn an_account_that_is_guessed_at_has_to_wait() {
+    let world = limited(&[]).await;
+    let mut wrong = world.credentials();
+    wrong["client_secret"] = json!("wrong");
+    let mut statuses = Vec::new();
+    for _ in 0..11 {
+        world.time.advance(std::time::Duration::from_millis(400));
+        // Each from an address of its own, as far as the other limit is concerned.
+        let number = |number| std::num::NonZeroU32::new(number).unwrap();
+        let limit = RateLimit { per_second: number(100), burst: number(100) };
+        let mut state = world.state.clone();
+        state.limiter = Some(Arc::new(Limiter::new(limit, Vec::new(), Clock::manual(world.time.clone()))));
+        let request = Request::builder().method("POST").uri("/v1/authenticate").body(Body::from(wrong.to_string()));
+        statuses.push(router(state).oneshot(request.unwrap()).await.unwrap().status().as_u16());
+    }
+    assert_eq!(statuses, [403, 403, 403, 403, 403, 403, 403, 403, 403, 403, 429]);
+    world.post("/v1/authenticate", &world.credentials()).await.is_error(429, "rate limit reached: too many requests");
+    world.time.advance(std::time::Duration::from_secs(6));
+    assert_eq!(world.post("/v1/authenticate", &world.credentials()).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn requests_are_counted_by_their_routes() {
+    let world = world().await;
+    for path in ["/v1/status", "/v1/status?token=secret", "/nope/secret", "/v1/authenticate", "/livez"] {
+        world.get(path).await;
+    }
+    let metrics = String::from_utf8(world.get("/metrics").await.body).unwrap();
+    let count = |code: u16, path: &str| {
+        let labels = format!("http_stats_requests_handled{{service=\"ensign\",code=\"{code}\",path=\"{path}\"}} ");
+        metrics.lines().find_map(|line| line.strip_prefix(&labels).map(str::to_owned))
+    };
+    assert_eq!(count(200, "/v1/status").as_deref(), Some("2"));
+    assert_eq!(count(404, "unknown").as_deref(), Some("1"));
+    assert_eq!(count(405, "/v1/authenticate").as_deref(), Some("1"));
+    assert_eq!(count(200, "/livez"), None);
+    assert!(!metrics.contains("secret"));
 }
