@@ -48,6 +48,18 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, env = "ENSIGN_ENDPOINT", hide_env = true, value_name = "HOST:PORT")]
     pub(super) endpoint: Option<String>,
 
+    /// Trust the authority in this PEM file, too
+    #[arg(long, global = true, env = "ENSIGN_CA_FILE", hide_env = true, value_name = "FILE")]
+    pub(super) ca_file: Option<String>,
+
+    /// Show the certificate in this PEM file to the server
+    #[arg(long, global = true, env = "ENSIGN_CLIENT_CERT", hide_env = true, value_name = "FILE")]
+    pub(super) client_cert: Option<String>,
+
+    /// The PEM file with the key of --client-cert
+    #[arg(long, global = true, env = "ENSIGN_CLIENT_KEY", hide_env = true, value_name = "FILE")]
+    pub(super) client_key: Option<String>,
+
     /// Fail unless the key belongs to this project
     #[arg(long, global = true, env = "ENSIGN_PROJECT", hide_env = true, value_name = "ID")]
     pub(super) project: Option<String>,
@@ -105,7 +117,7 @@ pub(super) enum Command {
 pub(super) struct Uses {
     /// `--profile`.
     pub(super) profile: bool,
-    /// `--endpoint` and `--project`.
+    /// `--endpoint`, `--project` and what TLS needs.
     pub(super) server: bool,
     /// `-o` and `--jq`.
     pub(super) output: bool,

@@ -50,6 +50,9 @@ fn context() -> Result<Context> {
         profile: said("ENSIGN_PROFILE"),
         endpoint: said("ENSIGN_ENDPOINT"),
         project: said("ENSIGN_PROJECT"),
+        ca_file: said("ENSIGN_CA_FILE"),
+        client_cert: said("ENSIGN_CLIENT_CERT"),
+        client_key: said("ENSIGN_CLIENT_KEY"),
         no_input: true,
     };
     let output = Output::new(None, None, Color::Never, true)?;

@@ -33,6 +33,9 @@ pub(super) struct Globals {
     pub(super) profile: Option<Said>,
     pub(super) endpoint: Option<Said>,
     pub(super) project: Option<Said>,
+    pub(super) ca_file: Option<Said>,
+    pub(super) client_cert: Option<Said>,
+    pub(super) client_key: Option<Said>,
     pub(super) no_input: bool,
 }
 
@@ -92,7 +95,7 @@ impl Context {
     pub(super) async fn connect(&self) -> Result<Client> {
         let target = self.target()?;
         let secret = target.credentials(&self.environment, &self.credentials()?)?;
-        let client = Client::connect(target.endpoint(), secret, self.clock.clone()).await?;
+        let client = Client::connect(target.endpoint()?, secret, self.clock.clone()).await?;
         target.check_project(&client.claims().await?)?;
         Ok(client)
     }

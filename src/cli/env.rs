@@ -41,7 +41,7 @@ impl Args {
         let target = context.target()?;
         let key = target.credentials(&context.environment, &context.credentials()?)?;
         let secret = key.client_secret.expose_str().ok_or_else(|| CliError::failed("the secret is not text"))?;
-        let endpoint = target.endpoint();
+        let endpoint = target.endpoint()?;
         let variables = [
             ("ENSIGN_ENDPOINT", endpoint.address().to_string()),
             ("ENSIGN_AUTH_URL", endpoint.auth_url().to_owned()),

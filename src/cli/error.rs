@@ -3,7 +3,7 @@
 
 use std::{io, process::ExitCode};
 
-use crate::client::{ClientError, Code};
+use crate::client::{ClientError, Code, TlsProblem};
 
 /// What kind of failure it was: this decides the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,6 +172,10 @@ impl From<ClientError> for CliError {
                     error.hint("`ensign status --wait 30s` waits for the server; --endpoint names another")
                 }
             }
+            ClientError::Untrusted { problem, address } => {
+                let hint = trust_hint(&problem, &address);
+                CliError { hint, ..CliError::unreachable(message) }
+            }
             ClientError::NoCredentials { .. }
             | ClientError::LoginRefused { .. }
             | ClientError::Refused { code: Code::Unauthenticated, .. } => CliError::not_allowed(message).hint(SIGN_IN),
@@ -183,6 +187,26 @@ impl From<ClientError> for CliError {
             _ => CliError::failed(message),
         }
     }
+}
+
+/// What to do when a server and its client can't agree on TLS.
+fn trust_hint(problem: &TlsProblem, address: &str) -> Option<String> {
+    let host = address.split_once("://").map_or(address, |(_, host)| host);
+    Some(match problem {
+        TlsProblem::UnknownAuthority => {
+            "if you know the authority, name its certificate with --ca-file; a dev-server keeps its own in DATA_DIR/tls/ca.pem"
+                .to_owned()
+        }
+        TlsProblem::OtherName { names } => match names.first() {
+            Some(name) => format!("use the server's own name, for example {name}"),
+            None => "use the server's own name".to_owned(),
+        },
+        TlsProblem::Ended => "the server needs a new certificate".to_owned(),
+        TlsProblem::ClientCertificateNeeded => "name one with --client-cert and --client-key".to_owned(),
+        TlsProblem::ServerSpeaksPlaintext => format!("--endpoint http://{host} speaks plaintext"),
+        TlsProblem::ServerSpeaksTls => format!("--endpoint https://{host} speaks TLS"),
+        _ => return None,
+    })
 }
 
 const SIGN_IN: &str = "sign in with `ensign login --client-id ID`";

@@ -13,9 +13,12 @@ use super::{
     error::{CliError, Result},
     output::Detail,
     prompt,
+    target::Target,
+    trust::TrustFiles,
 };
 use crate::{
     client::{self, Address, Claims, Client, Endpoint},
+    config::{Setting, Source},
     credentials::{Profile, SecretPlace, Stored, Wanted, Why, read_credential_file},
     model::Secret,
     sys::files::read_file,
@@ -54,6 +57,10 @@ pub(super) struct Args {
     #[arg(long)]
     insecure: bool,
 
+    /// Use plaintext over a network, too, where it can be read on its way; needs --insecure as well
+    #[arg(long, requires = "insecure")]
+    insecure_remote: bool,
+
     /// Where to keep the secret
     #[arg(long, value_name = "PLACE", default_value = "best")]
     storage: Storage,
@@ -86,7 +93,8 @@ impl Storage {
 
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
-        let endpoint = self.endpoint(context)?;
+        let target = self.target(context)?;
+        let endpoint = target.endpoint()?;
         let reference = self.secret_reference.as_deref().map(str::parse::<SecretPlace>).transpose();
         let reference = reference.map_err(|error| CliError::usage(error.to_string()))?;
         let key = match &reference {
@@ -123,6 +131,10 @@ impl Args {
             endpoint: endpoint.address().to_string(),
             auth_url: endpoint.auth_url().to_owned(),
             insecure: endpoint.is_insecure(),
+            insecure_remote: endpoint.is_exposed(),
+            ca_file: TrustFiles::absolute(target.trust.ca_file.as_ref())?,
+            client_cert: TrustFiles::absolute(target.trust.client_cert.as_ref())?,
+            client_key: TrustFiles::absolute(target.trust.client_key.as_ref())?,
             project: Some(claims.project.clone()).filter(|project| !project.is_empty()),
             client_id: Some(key.client_id.clone()),
             secret: Some(stored.place.clone()),
@@ -137,18 +149,22 @@ impl Args {
     }
 
     /// The server: what the flags say, or else that of the profile that is signed in anew.
-    fn endpoint(&self, context: &Context) -> Result<Endpoint> {
+    fn target(&self, context: &Context) -> Result<Target> {
         let mut globals = context.globals.clone();
         let profiles = context.credentials()?.profiles()?;
         // A profile that is to be made can't be looked up.
         globals.profile = globals.profile.filter(|said| profiles.get(&said.text).is_ok());
-        let target = super::target::Target::settle(&globals, &context.environment, &context.credentials()?);
-        let settled = target?.endpoint();
-        if self.auth_url.is_none() && !self.insecure {
-            return Ok(settled);
+        let mut target = Target::settle(&globals, &context.environment, &context.credentials()?)?;
+        if self.insecure && !target.insecure.value {
+            target.insecure = Setting::new(true, Source::flag("--insecure"));
+            let derived = Endpoint::new(target.address.value.clone(), None, Some(true));
+            target.auth_url = Setting::new(derived.auth_url().to_owned(), Source::Default);
         }
-        let insecure = self.insecure || settled.is_insecure();
-        Ok(Endpoint::new(settled.address().clone(), self.auth_url.clone(), Some(insecure)))
+        if let Some(auth_url) = &self.auth_url {
+            target.auth_url = Setting::new(auth_url.clone(), Source::flag("--auth-url"));
+        }
+        target.trust.insecure_remote |= self.insecure_remote;
+        Ok(target)
     }
 
     fn known_id(&self) -> Result<String> {

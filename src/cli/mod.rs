@@ -36,6 +36,7 @@ mod status;
 mod tail;
 mod target;
 mod topic;
+mod trust;
 mod verify;
 mod whoami;
 

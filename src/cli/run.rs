@@ -62,6 +62,9 @@ fn run(arguments: &[OsString], environment: Environment) -> Result<ExitCode> {
         profile: Said::new(globals.profile, typed.has("profile")),
         endpoint: Said::new(globals.endpoint, typed.has("endpoint")),
         project: Said::new(globals.project, typed.has("project")),
+        ca_file: Said::new(globals.ca_file, typed.has("ca_file")),
+        client_cert: Said::new(globals.client_cert, typed.has("client_cert")),
+        client_key: Said::new(globals.client_key, typed.has("client_key")),
         no_input: globals.no_input,
     };
     let mut context = Context { environment, globals, output, clock: Clock::real() };
@@ -94,6 +97,9 @@ fn execute(command: Command, context: &mut Context) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The global flags that not every command knows what to do with.
+const GLOBALS: [&str; 8] = ["profile", "endpoint", "ca_file", "client_cert", "client_key", "project", "output", "jq"];
+
 /// The global flags that were typed, as opposed to set by their variables.
 struct Typed(Vec<&'static str>);
 
@@ -109,7 +115,7 @@ impl Typed {
             }
             false
         };
-        Typed(["profile", "endpoint", "project", "output", "jq"].into_iter().filter(typed).collect())
+        Typed(GLOBALS.into_iter().filter(typed).collect())
     }
 
     fn has(&self, id: &str) -> bool {
@@ -121,12 +127,14 @@ impl Typed {
         let uses = command.uses();
         let means_something = |id: &str| match id {
             "profile" => uses.profile,
-            "endpoint" | "project" => uses.server,
+            "endpoint" | "project" | "ca_file" | "client_cert" | "client_key" => uses.server,
             _ => uses.output,
         };
         match self.0.iter().find(|id| !means_something(id)) {
             Some(id) => {
-                Err(CliError::usage(format!("--{id} means nothing to this command")).hint(format!("leave --{id} away")))
+                let flag = id.replace('_', "-");
+                Err(CliError::usage(format!("--{flag} means nothing to this command"))
+                    .hint(format!("leave --{flag} away")))
             }
             None => Ok(()),
         }

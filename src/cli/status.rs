@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
-        let endpoint = context.target()?.endpoint();
+        let endpoint = context.target()?.endpoint()?;
         let address = endpoint.address().to_string();
         let limit = self.wait.map(|span| span.0);
         let status = context.block_on(async |context| {

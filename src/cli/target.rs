@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use super::{
     context::{Globals, Said},
     error::{CliError, Result},
+    output::error_text,
+    trust::TrustFiles,
 };
 use crate::{
     client::{self, Claims, Endpoint},
@@ -27,6 +29,7 @@ pub(super) struct Target {
     pub(super) insecure: Setting<bool>,
     pub(super) client_id: Option<Setting<String>>,
     pub(super) project: Option<Setting<String>>,
+    pub(super) trust: TrustFiles,
     secret: Option<SecretSource>,
 }
 
@@ -71,6 +74,7 @@ impl Target {
         let own_source = || own.map_or(Source::Default, |(name, _)| source(&name.value));
         let insecure = Setting::first([
             (environment.switch("ENSIGN_INSECURE"), Source::environment("ENSIGN_INSECURE")),
+            (address.says_insecure(), text.source.clone()),
             (own.map(|(_, profile)| profile.insecure), own_source()),
         ]);
         let derived = Endpoint::new(address.clone(), None, insecure.as_ref().map(|setting| setting.value));
@@ -81,6 +85,8 @@ impl Target {
             (Some(derived.auth_url().to_owned()), Source::Default),
         ])
         .expect("the default is a value");
+
+        let trust = settle_trust(globals, environment, own, &said);
 
         let own = own.filter(|(_, profile)| profile.auth_url == auth_url.value);
         let project = Setting::first([
@@ -95,12 +101,20 @@ impl Target {
             insecure,
             client_id,
             project,
+            trust,
             secret,
         })
     }
 
-    pub(super) fn endpoint(&self) -> Endpoint {
-        Endpoint::new(self.address.value.clone(), Some(self.auth_url.value.clone()), Some(self.insecure.value))
+    /// Where the server is, and whom to trust there. Plaintext over a network is refused unless it was asked for twice; then
+    /// it is said every time.
+    pub(super) fn endpoint(&self) -> Result<Endpoint> {
+        let (address, auth_url) = (self.address.value.clone(), self.auth_url.value.clone());
+        let endpoint = Endpoint::new(address, Some(auth_url), Some(self.insecure.value));
+        if let Some(warning) = self.trust.check_exposure(&endpoint)? {
+            error_text(&format!("warning: {warning}\n"));
+        }
+        Ok(endpoint.trusting(self.trust.load()?))
     }
 
     /// Where the secret is, in words; none when there is no secret.
@@ -180,6 +194,30 @@ fn find_profile(globals: &Globals, credentials: &Credentials) -> Result<Option<(
     Ok(selected.map(|(name, profile)| (Setting::new(name.to_owned(), Source::Default), profile.clone())))
 }
 
+/// The value of a global flag and its source; the flag and its variable are named with it.
+type Saying<'a> = &'a dyn Fn(&Option<Said>, &'static str, &'static str) -> (Option<String>, Source);
+
+/// The files of certificates: those that were named, or else those of the profile, if the profile is about this server.
+fn settle_trust(
+    globals: &Globals,
+    environment: &Environment,
+    own: Option<&(Setting<String>, Profile)>,
+    said: Saying<'_>,
+) -> TrustFiles {
+    let file = |global: &Option<Said>, flag, variable, kept: fn(&Profile) -> Option<PathBuf>| {
+        let (text, named) = said(global, flag, variable);
+        let of_profile = own.map_or(Source::Default, |(name, _)| Source::Profile(name.value.clone()));
+        Setting::first([(text.map(PathBuf::from), named), (own.and_then(|(_, own)| kept(own)), of_profile)])
+    };
+    let remote = environment.switch("ENSIGN_INSECURE_REMOTE");
+    TrustFiles {
+        ca_file: file(&globals.ca_file, "--ca-file", "ENSIGN_CA_FILE", |own| own.ca_file.clone()),
+        client_cert: file(&globals.client_cert, "--client-cert", "ENSIGN_CLIENT_CERT", |own| own.client_cert.clone()),
+        client_key: file(&globals.client_key, "--client-key", "ENSIGN_CLIENT_KEY", |own| own.client_key.clone()),
+        insecure_remote: remote.unwrap_or_else(|| own.is_some_and(|(_, profile)| profile.insecure_remote)),
+    }
+}
+
 type Key = (Option<Setting<String>>, Option<SecretSource>);
 
 /// The key of the environment, or else that of the profile, if the profile is about this server.
@@ -218,11 +256,9 @@ mod tests {
             endpoint: endpoint.to_owned(),
             auth_url: format!("http://{endpoint}"),
             insecure: true,
-            project: None,
             client_id: Some("ID".to_owned()),
             secret: Some("env://A".parse::<SecretPlace>().unwrap()),
-            email: None,
-            password: None,
+            ..Profile::default()
         }
     }
 

@@ -39,6 +39,8 @@ impl Args {
             "endpoint": setting(Some(&target.address), ToString::to_string),
             "auth_url": setting(Some(&target.auth_url), Clone::clone),
             "insecure": setting(Some(&target.insecure), |insecure| *insecure),
+            "ca_file": setting(target.trust.ca_file.as_ref(), |path| path.display().to_string()),
+            "client_cert": setting(target.trust.client_cert.as_ref(), |path| path.display().to_string()),
             "profile": setting(target.profile.as_ref(), Clone::clone),
             "client_id": setting(target.client_id.as_ref(), Clone::clone),
             "secret": secret,

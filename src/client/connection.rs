@@ -4,12 +4,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use tonic::{
     Code, Request, Response, Status,
-    transport::{Channel, ClientTlsConfig, Endpoint as Transport},
+    transport::{Channel, Endpoint as Transport},
 };
 
 use super::{
     Claims, ClientError, Credentials, Endpoint,
-    session::{Grant, Session, Token},
+    session::{Session, Token},
 };
 use crate::{
     api::ensign::ensign_client::EnsignClient,
@@ -63,7 +63,14 @@ fn channel(endpoint: &Endpoint) -> Result<Channel, ClientError> {
         .max_frame_size(FRAME_BYTES);
     if !endpoint.is_insecure() {
         install_crypto();
-        transport = transport.tls_config(ClientTlsConfig::new().with_enabled_roots()).map_err(tls)?;
+        let trust = endpoint.trust();
+        let configured = transport.clone().tls_config(trust.grpc(true));
+        transport = match configured {
+            // A machine without authorities of its own is no reason not to trust the one that was given.
+            Err(_) if trust.has_authority() => transport.tls_config(trust.grpc(false)),
+            configured => configured,
+        }
+        .map_err(tls)?;
     }
     Ok(transport.connect_lazy())
 }
@@ -75,14 +82,16 @@ pub(super) fn http_client(endpoint: &Endpoint, url: &str) -> Result<reqwest::Cli
         .user_agent(USER_AGENT)
         .timeout(HTTP_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none());
-    if url.starts_with("http://") {
-        // The machine's root certificates are not read in vain.
-        builder = builder.tls_certs_only([]);
-    }
     if endpoint.address().is_loopback() {
         builder = builder.no_proxy();
     }
-    builder.build().map_err(|error| ClientError::Tls { reason: super::error::root_cause(&error) })
+    let built = if url.starts_with("http://") {
+        // The machine's root certificates are not read in vain.
+        builder.tls_certs_only([]).build()
+    } else {
+        endpoint.trust().rest(builder).and_then(reqwest::ClientBuilder::build)
+    };
+    built.map_err(|error| ClientError::Tls { reason: super::error::root_cause(&error) })
 }
 
 impl Client {
@@ -97,16 +106,8 @@ impl Client {
     /// Must be called on a Tokio runtime.
     pub fn new(endpoint: Endpoint, credentials: Option<Credentials>, clock: Clock) -> Result<Client, ClientError> {
         let channel = channel(&endpoint)?;
-        let grant = credentials.map(Grant::Key);
-        let session = grant.map(|grant| Arc::new(Session::new(endpoint.clone(), grant, clock.clone())));
-        Ok(Client { endpoint, channel, session, clock, entropy: Entropy::real() })
-    }
-
-    /// A client that acts by a session that there is already.
-    pub(super) fn of_session(session: Session) -> Result<Client, ClientError> {
-        let (endpoint, clock) = (session.rest.endpoint().clone(), session.rest.clock.clone());
-        let channel = channel(&endpoint)?;
-        Ok(Client { endpoint, channel, session: Some(Arc::new(session)), clock, entropy: Entropy::real() })
+        let session = credentials.map(|credentials| Session::new(endpoint.clone(), credentials, clock.clone()));
+        Ok(Client { endpoint, channel, session: session.map(Arc::new), clock, entropy: Entropy::real() })
     }
 
     /// A client of the same session with a connection of its own, for load that one connection can't carry.

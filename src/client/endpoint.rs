@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use super::Trust;
+
 /// The port of a server when an address names none.
 const PORT: u16 = 5356;
 
@@ -59,6 +61,11 @@ impl FromStr for Address {
 }
 
 impl Address {
+    /// What a scheme in front of the address says about plaintext; none without a scheme.
+    pub fn says_insecure(&self) -> Option<bool> {
+        self.insecure
+    }
+
     /// Whether this is this machine: there, plaintext is the default.
     pub fn is_loopback(&self) -> bool {
         let bare = self.host.trim_start_matches('[').trim_end_matches(']');
@@ -74,11 +81,12 @@ impl fmt::Display for Address {
 }
 
 /// Everything that is needed to reach a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Endpoint {
     address: Address,
     auth_url: String,
     insecure: bool,
+    trust: Trust,
 }
 
 impl Endpoint {
@@ -91,7 +99,24 @@ impl Endpoint {
             format!("{scheme}://{address}")
         });
         let auth_url = auth_url.trim_end_matches('/').to_owned();
-        Endpoint { address, auth_url, insecure }
+        Endpoint { address, auth_url, insecure, trust: Trust::default() }
+    }
+
+    /// The same, with what is known about certificates besides what the machine knows.
+    #[must_use]
+    pub fn trusting(self, trust: Trust) -> Endpoint {
+        Endpoint { trust, ..self }
+    }
+
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Whether something is sent in plaintext over a network: to the server, or to its authentication service.
+    pub fn is_exposed(&self) -> bool {
+        let service = self.auth_url.strip_prefix("http://").map(|rest| rest.split('/').next().unwrap_or(rest));
+        let is_remote = |host: &str| host.parse::<Address>().map_or(true, |address| !address.is_loopback());
+        (self.insecure && !self.address.is_loopback()) || service.is_some_and(is_remote)
     }
 
     pub fn address(&self) -> &Address {
@@ -145,5 +170,20 @@ mod tests {
         assert!(endpoint("http://ensign.example.com").is_insecure());
         let given = Endpoint::new("a:1".parse().unwrap(), Some("https://auth.example.com/".to_owned()), Some(true));
         assert_eq!((given.auth_url(), given.is_insecure()), ("https://auth.example.com", true));
+    }
+
+    #[test]
+    fn plaintext_is_exposed_on_a_network() {
+        let check = |address: &str, auth_url: Option<&str>, expected: bool| {
+            let endpoint = Endpoint::new(address.parse().unwrap(), auth_url.map(str::to_owned), None);
+            assert_eq!(endpoint.is_exposed(), expected, "{address} {auth_url:?}");
+        };
+        check("localhost:1", None, false);
+        check("[::1]:1", None, false);
+        check("ensign.example.com", None, false);
+        check("http://ensign.example.com", None, true);
+        check("localhost:1", Some("http://auth.example.com/x"), true);
+        check("ensign.example.com", Some("http://127.0.0.1:1/x"), false);
+        check("localhost:1", Some("http://127.0.0.1@example.com"), true);
     }
 }

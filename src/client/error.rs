@@ -6,7 +6,7 @@ use std::error::Error;
 pub use tonic::Code;
 use tonic::Status;
 
-use super::Endpoint;
+use super::{Endpoint, TlsProblem, trust::tls_problem};
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -26,15 +26,12 @@ pub enum ClientError {
     /// The server answered with an error.
     #[error("{message}")]
     Refused { code: Code, message: String },
-    /// The REST API answered with an error.
-    #[error("{message}")]
-    Rejected { status: u16, message: String },
-    /// The password was right, and the address of the account has not been verified yet.
-    #[error("{message}")]
-    Unverified { message: String },
     /// The server said something that the protocol does not allow.
     #[error("{address} did not follow the protocol: {what}")]
     Protocol { address: String, what: String },
+    /// Both sides were there, and could not agree on TLS.
+    #[error("can't talk to {address}: {problem}")]
+    Untrusted { address: String, problem: TlsProblem },
     /// TLS could not be set up on this side.
     #[error("TLS can't be used: {reason}")]
     Tls { reason: String },
@@ -43,6 +40,9 @@ pub enum ClientError {
 impl ClientError {
     /// Tells apart what the server said from what the transport did.
     pub(super) fn from_status(endpoint: &Endpoint, status: &Status) -> ClientError {
+        if let Some(problem) = status.source().and_then(tls_problem) {
+            return ClientError::Untrusted { address: endpoint.address().to_string(), problem };
+        }
         let transport = status.source().is_some();
         if transport || (status.code() == Code::Unavailable && status.message().contains("transport error")) {
             let reason = status.source().map_or_else(|| status.message().to_owned(), root_cause);
@@ -64,20 +64,11 @@ impl ClientError {
         }
     }
 
-    /// The HTTP status of the REST API's answer, when this is one.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            ClientError::Rejected { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-
     /// Whether the same call can succeed a little later without anyone doing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
             ClientError::Unreachable { .. } => true,
             ClientError::Refused { code, .. } => matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled),
-            ClientError::Rejected { status, .. } => *status == 429,
             _ => false,
         }
     }

@@ -1,6 +1,10 @@
 //! Profiles, and the file they are in.
 
-use std::{collections::BTreeMap, path::Path, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +22,7 @@ const NAME_BYTES_MAX: usize = 64;
 const HEADER: &str = "# Written by `ensign`; comments are not kept. There are no secrets in here.\n";
 
 /// What is remembered about one server, for one who uses it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// `host:port` of the gRPC API.
@@ -28,6 +32,17 @@ pub struct Profile {
     /// Whether connections are without TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub insecure: bool,
+    /// Whether its user has said, a second time, that plaintext may go over a network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub insecure_remote: bool,
+    /// The certificates of an authority to trust besides the machine's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// The certificate to show to the server, and the key to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_key: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -262,11 +277,11 @@ mod tests {
             endpoint: endpoint.to_owned(),
             auth_url: format!("http://{endpoint}"),
             insecure: true,
-            project: None,
             client_id: Some("abc".to_owned()),
             secret: Some(SecretPlace::Keyring),
             email: Some("ann@example.com".to_owned()),
             password: Some(SecretPlace::Vault),
+            ..Profile::default()
         }
     }
 
@@ -307,7 +322,12 @@ mod tests {
         assert_eq!(Profiles::load(&path).unwrap(), Profiles::default());
         let mut profiles = three();
         let reference = "cmd://pass show ensign: 'dev' # x".parse().unwrap();
-        let odd = Profile { secret: Some(SecretPlace::Reference(reference)), insecure: false, ..profile("odd") };
+        let odd = Profile {
+            secret: Some(SecretPlace::Reference(reference)),
+            insecure: false,
+            ca_file: Some("/ca.pem".into()),
+            ..profile("odd")
+        };
         profiles.insert("odd", odd).unwrap();
         profiles.select("dev").unwrap();
         profiles.select("odd").unwrap();

@@ -83,11 +83,9 @@ fn profile(client_id: &str, secret: SecretPlace) -> Profile {
         endpoint: "localhost:5356".to_owned(),
         auth_url: AUTH_URL.to_owned(),
         insecure: true,
-        project: None,
         client_id: Some(client_id.to_owned()),
         secret: Some(secret),
-        email: None,
-        password: None,
+        ..Profile::default()
     }
 }
 

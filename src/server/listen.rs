@@ -1,4 +1,4 @@
-//! Connections: one listener for gRPC and REST, HTTP/2 and HTTP/1.1.
+//! Connections: one listener for gRPC and REST, HTTP/2 and HTTP/1.1, with TLS and without.
 
 use std::{io, net::SocketAddr, pin::pin, time::Duration};
 
@@ -9,7 +9,11 @@ use hyper_util::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{node::Node, route::Routes};
+use super::{
+    node::Node,
+    route::Routes,
+    tls::{Gate, Wire},
+};
 
 /// How many bytes a client may send on one stream before they are read.
 ///
@@ -36,7 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until the node drains.
-pub(super) async fn accept(listener: TcpListener, routes: Routes) {
+pub(super) async fn accept(listener: TcpListener, gate: Option<Gate>, routes: Routes) {
     let node = routes.node.clone();
     loop {
         let accepted = tokio::select! {
@@ -45,7 +49,7 @@ pub(super) async fn accept(listener: TcpListener, routes: Routes) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                node.tasks.spawn(serve(stream, peer, routes.clone()));
+                node.tasks.spawn(open(stream, peer, gate.clone(), routes.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "connection not accepted");
@@ -55,12 +59,24 @@ pub(super) async fn accept(listener: TcpListener, routes: Routes) {
     }
 }
 
-/// Serves one connection until it closes. When the node drains, no new calls are taken, and those under way end.
-async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes) {
+/// Finds out what a connection is, and serves it.
+async fn open(stream: TcpStream, peer: SocketAddr, gate: Option<Gate>, routes: Routes) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection closed early");
         return;
     }
+    let wire = match gate {
+        None => Some(Wire::Plain(stream)),
+        // In a box, so that what negotiating takes is not kept for as long as the connection lives.
+        Some(gate) => Box::pin(gate.open(stream, peer, &routes.node.clock, &routes.node.draining)).await,
+    };
+    if let Some(wire) = wire {
+        serve(wire, peer, routes).await;
+    }
+}
+
+/// Serves one connection until it closes. When the node drains, no new calls are taken, and those under way end.
+async fn serve(wire: Wire, peer: SocketAddr, routes: Routes) {
     let node: Node = routes.node.clone();
     let service = service_fn(move |request| routes.clone().answer(peer, request));
     let mut builder = Builder::new(TokioExecutor::new());
@@ -75,7 +91,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, routes: Routes) {
         .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(wire), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = node.draining.cancelled() => {

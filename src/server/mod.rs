@@ -28,6 +28,7 @@ mod route;
 mod start;
 mod stream;
 mod subscribe;
+mod tls;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -36,6 +37,7 @@ pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
 pub use rest::{DEFAULT_ORIGIN, Network, ParseNetworkError, RateLimit, RestOptions};
 pub use root_key::{RootKeyError, load_root_key};
 pub use start::{Server, ServerOptions, StartError, Storage};
+pub use tls::{AuthorityError, Certificates, LocalAuthority, LocalName, TlsError, TlsFiles, TlsIdentity, TlsOptions};
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use super::{
     rest::{self, RestOptions},
     root_key::{self, RootKeyError},
     route::Routes,
+    tls::{Certificates, Gate, TlsOptions},
 };
 use crate::{
     broker::{Broker, Lags, OpenBrokerError},
@@ -56,12 +57,21 @@ pub struct ServerOptions {
     /// What streams are told the server is called; may be empty.
     pub server_id: String,
     pub rest: RestOptions,
+    /// How the server speaks TLS; without this it speaks plaintext alone.
+    pub tls: Option<TlsOptions>,
 }
 
 impl ServerOptions {
     /// A server without a name whose other settings are the defaults.
     pub fn new(addr: SocketAddr, storage: Storage) -> ServerOptions {
-        ServerOptions { addr, storage, public_url: None, server_id: String::new(), rest: RestOptions::default() }
+        ServerOptions {
+            addr,
+            storage,
+            public_url: None,
+            server_id: String::new(),
+            rest: RestOptions::default(),
+            tls: None,
+        }
     }
 }
 
@@ -101,6 +111,7 @@ pub struct Server {
     lifecycle: Lifecycle,
     local: LocalStore,
     recovered: RecoveryReport,
+    gate: Option<Gate>,
     accepting: JoinHandle<()>,
 }
 
@@ -133,7 +144,11 @@ impl Server {
             tracing::warn!("events are acked before they are on the disk: a loss of power can take the last of them");
         }
         let root_key = root_key(&disk, &store, &entropy).await?;
-        let issuer = options.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", addr.port()));
+        let issuer = options.public_url.clone().unwrap_or_else(|| {
+            let scheme = if options.tls.is_some() { "https" } else { "http" };
+            format!("{scheme}://localhost:{}", addr.port())
+        });
+        let gate = options.tls.map(Gate::new);
         let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
 
         observe::register(&node);
@@ -152,8 +167,8 @@ impl Server {
             rest: rest::router(rest::RestState::new(&node, lifecycle.clone(), durability, options.rest)),
             node: node.clone(),
         };
-        let accepting = tokio::spawn(listen::accept(listener, routes));
-        Ok(Server { addr, node, lifecycle, local, recovered, accepting })
+        let accepting = tokio::spawn(listen::accept(listener, gate.clone(), routes));
+        Ok(Server { addr, node, lifecycle, local, recovered, gate, accepting })
     }
 
     /// The address that the server listens on.
@@ -174,6 +189,11 @@ impl Server {
     /// What opening the store found and did.
     pub fn recovered(&self) -> &RecoveryReport {
         &self.recovered
+    }
+
+    /// Where another TLS identity is set; none when the server speaks plaintext alone.
+    pub fn certificates(&self) -> Option<Certificates> {
+        self.gate.as_ref().map(Gate::certificates)
     }
 
     /// Stops in order: no more connections, streams are told, what was accepted is committed, the store is closed.
@@ -205,9 +225,7 @@ impl Server {
 pub(super) async fn root_key(disk: &Disk, store: &Store, entropy: &Entropy) -> Result<RootKey, StartError> {
     match root_key::load_root_key(disk)? {
         Some(key) => Ok(key),
-        None if engine::has_root_key(&store.records).await.map_err(OpenError::from)? => {
-            Err(RootKeyError::Missing.into())
-        }
+        None if engine::has_root_key(&store.records).await? => Err(RootKeyError::Missing.into()),
         None => Ok(root_key::create(disk, entropy)?),
     }
 }

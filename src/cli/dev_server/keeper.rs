@@ -64,6 +64,7 @@ impl Keeper {
             secret: Some(reference(&key_file)),
             email: owner.map(|owner| owner.email.clone()),
             password: owner.map(|_| reference(&password_file)),
+            ..Profile::default()
         };
         let selected = before.selected().map(|(name, _)| name.to_owned());
         let replaced = credentials.update(|profiles| {

@@ -123,6 +123,7 @@ impl Args {
             let ready = ReadyFile {
                 endpoint: &access.endpoint,
                 auth_url: &access.auth_url(),
+                tls: None,
                 durability: self.durability(),
                 data_dir,
                 profile: keeper.as_ref().map(|_| self.name.as_str()),

@@ -15,12 +15,14 @@ mod ready;
 mod rest;
 mod signals;
 mod start;
+mod tls;
 
 pub(super) use access::{Access, KEY_FILE, KeyFile};
 pub(super) use options::{ListenArgs, PORT, StorageArgs, host_and_port};
 pub(super) use owner::{Owner, PASSWORD_FILE};
 pub(super) use problems::Problems;
-pub(super) use ready::ReadyFile;
+pub(super) use ready::{ReadyFile, ReadyTls};
 pub(super) use rest::{RestArgs, Unless};
 pub(super) use signals::{Interrupt, Interrupts};
 pub(super) use start::{PURGE_DELAY, explain, is_taken, keep_little_memory, runtime};
+pub(super) use tls::{Reloader, TlsArgs};

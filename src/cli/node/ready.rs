@@ -11,11 +11,19 @@ use crate::{
     sys::files::{remove_file, write_private_file},
 };
 
+/// How to trust a server that speaks TLS.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::cli) struct ReadyTls<'a> {
+    /// The authority to trust; none when it is one that clients know anyhow.
+    pub(in crate::cli) ca_file: Option<&'a Path>,
+}
+
 /// What the file says.
 #[derive(Debug)]
 pub(in crate::cli) struct ReadyFile<'a> {
     pub(in crate::cli) endpoint: &'a str,
     pub(in crate::cli) auth_url: &'a str,
+    pub(in crate::cli) tls: Option<ReadyTls<'a>>,
     pub(in crate::cli) durability: Durability,
     pub(in crate::cli) data_dir: Option<&'a Path>,
     pub(in crate::cli) profile: Option<&'a str>,
@@ -35,7 +43,7 @@ impl ReadyFile<'_> {
             "endpoint": self.endpoint,
             "auth_url": self.auth_url,
             "console_url": null,
-            "tls": null,
+            "tls": self.tls.map(|tls| json!({ "ca_file": tls.ca_file.map(|path| path.display().to_string()) })),
             "durability": self.durability.name(),
             "data_dir": self.data_dir.map(|dir| dir.display().to_string()),
             "organization_id": access.map(|access| access.organization.to_string()),

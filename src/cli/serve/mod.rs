@@ -13,12 +13,12 @@ use super::{
     Context,
     error::{CliError, Result},
     node::{
-        self, Access, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile, RestArgs, StorageArgs, Unless,
-        host_and_port,
+        self, Access, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile, ReadyTls, Reloader, RestArgs,
+        StorageArgs, TlsArgs, Unless, host_and_port,
     },
 };
 use crate::{
-    server::{RateLimit, Server, ServerOptions, Storage},
+    server::{RateLimit, Server, ServerOptions, Storage, TlsFiles, TlsOptions},
     sys::{Entropy, files},
     telemetry::LogFormat,
 };
@@ -35,12 +35,14 @@ pub(super) use settings::{Settings, with_file};
 /// begin with the same word may stand together: `log: {format: json}` is `log-format: json`. `--check` shows what is in
 /// force and where it comes from, and starts nothing; what is wrong is named all at once.
 ///
+/// It speaks TLS, and refuses plaintext, unless --tls-only=false says otherwise. SIGHUP has certificate and key read again.
+///
 /// SIGTERM and SIGINT end it in order: streams are told, and what was accepted is committed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign serve --config /etc/ensign/serve.yaml --check
   $ ensign serve --config /etc/ensign/serve.yaml
-  $ ensign serve --data-dir /var/lib/ensign --bootstrap-key-file owner.json")]
+  $ ensign serve --data-dir /var/lib/ensign --tls-cert cert.pem --tls-key key.pem --bootstrap-key-file owner.json")]
 pub(super) struct Args {
     /// Read settings from this YAML file
     #[arg(long, env = "ENSIGN_CONFIG", hide_env = true, value_name = "FILE")]
@@ -55,6 +57,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     listen: ListenArgs,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     #[command(flatten)]
     rest: RestArgs,
@@ -108,7 +113,7 @@ impl Args {
     }
 
     pub(super) fn run(self, context: &mut Context) -> Result<ExitCode> {
-        let plan = self.plan()?;
+        let plan = self.plan(context)?;
         if self.check {
             check::show(&mut context.output, &self.settings, &plan.defaults())?;
             return Ok(ExitCode::SUCCESS);
@@ -118,33 +123,40 @@ impl Args {
     }
 
     /// What the settings come to; every problem with them is in the error.
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, context: &Context) -> Result<Plan> {
         let mut problems = Problems::default();
         self.listen.check(&mut problems);
         let data_dir = problems.note("--data-dir", self.storage.named_dir()).flatten();
         if data_dir.is_none() {
             problems.add("--data-dir: where to keep events has to be said");
         }
+        let tls = self.tls.settle(context.clock.now(), &mut problems);
         problems.into_result()?;
         let addr = self.listen.address()?.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)));
         let data_dir = data_dir.expect("that there is none is a problem");
-        Ok(Plan { addr, data_dir, public_url: self.listen.public_url()? })
+        Ok(Plan { addr, data_dir, public_url: self.listen.public_url()?, tls })
     }
 
     async fn serve(self, context: &Context, plan: Plan) -> Result<ExitCode> {
         let mut interrupts = Interrupts::listen()?;
+        let files = plan.tls.as_ref().map(|(files, _)| files.clone());
+        let mut reloader = Reloader::listen(files, context.clock.clone())?;
         ReadyFile::remove(self.listen.ready_file())?;
         let storage = Storage::Directory(plan.data_dir.clone(), self.storage.durability());
         let options = ServerOptions {
             public_url: plan.public_url.clone(),
             server_id: self.name.clone(),
             rest: self.rest.options(Unless::Limited),
+            tls: plan.tls.as_ref().map(|(_, options)| options.clone()),
             ..ServerOptions::new(plan.addr, storage)
         };
         let started = Server::start(options, context.clock.clone(), Entropy::real()).await;
         let server = started.map_err(|error| node::explain(&error, Some(&plan.data_dir)))?;
         // From here on the server has to be stopped in order, whatever happens.
-        let served = self.serve_started(&server, &plan, &mut interrupts).await;
+        let served = tokio::select! {
+            served = self.serve_started(&server, &plan, &mut interrupts) => served,
+            () = reloader.run(server.certificates()) => Err(CliError::failed("signals come no more")),
+        };
         ReadyFile::remove(self.listen.ready_file())?;
         server.stop().await.map_err(|error| CliError::chain(&error))?;
         tracing::info!("stopped");
@@ -160,7 +172,8 @@ impl Args {
         if let Some(path) = self.listen.ready_file() {
             let ready = ReadyFile {
                 endpoint: &endpoint,
-                auth_url: &format!("http://{endpoint}"),
+                auth_url: &format!("{}://{endpoint}", plan.scheme()),
+                tls: plan.tls.as_ref().map(|_| ReadyTls { ca_file: None }),
                 durability: self.storage.durability(),
                 data_dir: Some(&plan.data_dir),
                 profile: None,
@@ -174,8 +187,15 @@ impl Args {
             addr = %server.addr(),
             data_dir = %plan.data_dir.display(),
             durability = self.storage.durability().name(),
+            tls = plan.tls.is_some(),
             "ready"
         );
+        match &plan.tls {
+            None => {
+                tracing::warn!("this server speaks plaintext: what clients send can be read and changed on its way");
+            }
+            Some((_, tls)) => tracing::info!(ends = %tls.identity.ends(), "certificate"),
+        }
         let signal = interrupts.next().await;
         tracing::info!(?signal, "stopping");
         Ok(ExitCode::SUCCESS)
@@ -188,12 +208,18 @@ struct Plan {
     addr: SocketAddr,
     data_dir: PathBuf,
     public_url: Option<String>,
+    tls: Option<(TlsFiles, TlsOptions)>,
 }
 
 impl Plan {
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// The values of settings whose defaults depend on others.
     fn defaults(&self) -> Vec<(&'static str, String)> {
-        let public_url = self.public_url.clone().unwrap_or_else(|| format!("http://localhost:{}", self.addr.port()));
+        let public_url =
+            self.public_url.clone().unwrap_or_else(|| format!("{}://localhost:{}", self.scheme(), self.addr.port()));
         let rate_limit = RateLimit::default().per_second.to_string();
         vec![("addr", self.addr.to_string()), ("public-url", public_url), ("rate-limit", rate_limit)]
     }

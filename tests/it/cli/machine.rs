@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -54,6 +55,13 @@ impl Machine {
     pub(super) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The same, for its owner alone.
+    pub(super) fn private_file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.file(name, content);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         path
     }
 
@@ -340,6 +348,17 @@ impl<'a> DevServer<'a> {
         let arguments = format!("--addr 127.0.0.1:{}", self.port());
         self.end(signal);
         self.machine.dev_server_with(&arguments)
+    }
+
+    /// Sends a signal that does not end it.
+    pub(super) fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().unwrap();
+        kill_process(Pid::from_child(&process.child), signal).unwrap();
+    }
+
+    /// What it has written to standard error so far.
+    pub(super) fn stderr(&self) -> String {
+        self.process.as_ref().unwrap().stderr()
     }
 
     /// Ends it with a signal; the exit code and standard error.

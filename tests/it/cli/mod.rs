@@ -11,5 +11,6 @@ mod history;
 mod machine;
 mod profiles;
 mod serve;
+mod tls;
 mod topics;
 mod verify;

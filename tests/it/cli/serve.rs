@@ -12,6 +12,7 @@ const CONFIG: &str = "\
 data_dir: data
 addr: 127.0.0.1:0
 log: {format: json}
+tls: {only: false}
 durability: os
 ";
 
@@ -65,10 +66,11 @@ fn every_problem_is_named() {
         .env("ENSIGN_PUBLIC_URL", "ensign.example.com")
         .code(2)
         .stderr(
-            "error: the configuration has 3 problems:\n\
+            "error: the configuration has 4 problems:\n\
              \x20 --addr: \"nowhere\" is not an address to listen on\n\
              \x20 --public-url: \"ensign.example.com\" is not the URL of a server\n\
              \x20 --data-dir: where to keep events has to be said\n\
+             \x20 --tls-cert: TLS needs a certificate and --tls-key; to serve plaintext, say --tls-only=false\n\
              hint: `ensign serve --help` explains every setting\n",
         )
         .check();
@@ -112,7 +114,8 @@ fn a_served_directory() {
     let lines: Vec<Value> =
         done.stderr.lines().map(|line| serde_json::from_str(line).expect("JSON was asked for")).collect();
     let said: Vec<&str> = lines.iter().map(|line| line["message"].as_str().unwrap()).collect();
-    assert_eq!(said[1..], ["made a key with all permissions", "ready", "stopping", "stopped"]);
+    let ready = ["ready", "this server speaks plaintext: what clients send can be read and changed on its way"];
+    assert_eq!(said[1..], [&["made a key with all permissions"][..], &ready, &["stopping", "stopped"]].concat());
     let secret = serde_json::from_slice::<Value>(&key).unwrap()["ClientSecret"].as_str().unwrap().to_owned();
     assert!(!done.stderr.contains(&secret), "a secret is in the log");
 
