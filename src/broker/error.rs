@@ -98,7 +98,7 @@ pub enum BrokerError {
     /// A stream reaches none: the project has no topics, or none that the client asks for.
     #[error("no topics available")]
     NoTopics,
-    /// What is stored cannot be given: it is damaged, or its key is gone. The text says what and where.
+    /// What is stored cannot be given: it is damaged, its key is gone, or suspended. The text says what and where.
     #[error(transparent)]
     Unreadable(FetchError),
     #[error("topic name already exists in project")]
@@ -133,6 +133,7 @@ impl BrokerError {
     /// An error of the store or of the engine, met while carrying out `request`.
     pub(super) fn failed(request: FailedRequest, cause: impl Into<Cause>) -> BrokerError {
         match cause.into() {
+            Cause::Fetch(error @ FetchError::Closed { .. }) => BrokerError::Unreadable(error),
             Cause::Records(RecordError::Conflict { .. }) => BrokerError::Changed,
             Cause::Records(RecordError::NoSpace { .. }) => BrokerError::NoSpace,
             Cause::Records(RecordError::Closed) => BrokerError::Closed,
@@ -144,7 +145,10 @@ impl BrokerError {
     pub(super) fn stream(cause: impl Into<Cause>) -> BrokerError {
         match cause.into() {
             Cause::Fetch(
-                error @ (FetchError::Damaged { .. } | FetchError::MissingKey { .. } | FetchError::Store(_)),
+                error @ (FetchError::Damaged { .. }
+                | FetchError::MissingKey { .. }
+                | FetchError::Closed { .. }
+                | FetchError::Store(_)),
             ) => BrokerError::Unreadable(error),
             other => BrokerError::failed(FailedRequest::Subscribe, other),
         }
@@ -159,7 +163,9 @@ impl BrokerError {
             BrokerError::NoTopics
             | BrokerError::Archived
             | BrokerError::NotRemovable(_)
-            | BrokerError::NotChangeable(_) => Code::FailedPrecondition,
+            | BrokerError::NotChangeable(_)
+            // It is as somebody wanted it, and no damage.
+            | BrokerError::Unreadable(FetchError::Closed { .. }) => Code::FailedPrecondition,
             BrokerError::Unreadable(_) => Code::DataLoss,
             BrokerError::Changed => Code::Aborted,
             BrokerError::NoSpace => Code::ResourceExhausted,

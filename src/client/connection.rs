@@ -9,7 +9,7 @@ use tonic::{
 
 use super::{
     Claims, ClientError, Credentials, Endpoint,
-    session::{Session, Token},
+    session::{Grant, Session, Token},
 };
 use crate::{
     api::ensign::ensign_client::EnsignClient,
@@ -106,8 +106,16 @@ impl Client {
     /// Must be called on a Tokio runtime.
     pub fn new(endpoint: Endpoint, credentials: Option<Credentials>, clock: Clock) -> Result<Client, ClientError> {
         let channel = channel(&endpoint)?;
-        let session = credentials.map(|credentials| Session::new(endpoint.clone(), credentials, clock.clone()));
-        Ok(Client { endpoint, channel, session: session.map(Arc::new), clock, entropy: Entropy::real() })
+        let grant = credentials.map(Grant::Key);
+        let session = grant.map(|grant| Arc::new(Session::new(endpoint.clone(), grant, clock.clone())));
+        Ok(Client { endpoint, channel, session, clock, entropy: Entropy::real() })
+    }
+
+    /// A client that acts by a session that there is already.
+    pub(super) fn of_session(session: Session) -> Result<Client, ClientError> {
+        let (endpoint, clock) = (session.rest.endpoint().clone(), session.rest.clock.clone());
+        let channel = channel(&endpoint)?;
+        Ok(Client { endpoint, channel, session: Some(Arc::new(session)), clock, entropy: Entropy::real() })
     }
 
     /// A client of the same session with a connection of its own, for load that one connection can't carry.

@@ -26,6 +26,12 @@ pub enum ClientError {
     /// The server answered with an error.
     #[error("{message}")]
     Refused { code: Code, message: String },
+    /// The REST API answered with an error.
+    #[error("{message}")]
+    Rejected { status: u16, message: String },
+    /// The password was right, and the address of the account has not been verified yet.
+    #[error("{message}")]
+    Unverified { message: String },
     /// The server said something that the protocol does not allow.
     #[error("{address} did not follow the protocol: {what}")]
     Protocol { address: String, what: String },
@@ -64,11 +70,20 @@ impl ClientError {
         }
     }
 
+    /// The HTTP status of the REST API's answer, when this is one.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            ClientError::Rejected { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+
     /// Whether the same call can succeed a little later without anyone doing anything.
     pub fn is_retryable(&self) -> bool {
         match self {
             ClientError::Unreachable { .. } => true,
             ClientError::Refused { code, .. } => matches!(code, Code::Unavailable | Code::Unknown | Code::Cancelled),
+            ClientError::Rejected { status, .. } => *status == 429,
             _ => false,
         }
     }

@@ -1,4 +1,4 @@
-//! The asynchronous Rust SDK: signing in, the unary calls, publishing and subscribing.
+//! The asynchronous Rust SDK: signing in, the unary calls, publishing and subscribing, and what an account may manage.
 //!
 //! Invariants: a secret or a token goes to the authentication service and the server of its [`Endpoint`] alone, and is
 //! never logged. What may have been stored is never sent again silently: when a publish stream breaks, events whose
@@ -7,6 +7,7 @@
 //!
 //! What it does not do: read configuration, keep secrets, print anything.
 
+mod account;
 mod admin;
 mod backoff;
 mod connection;
@@ -18,6 +19,7 @@ mod frames;
 mod ledger;
 mod outbox;
 mod publisher;
+mod rest;
 mod sealing;
 mod session;
 mod storage;
@@ -27,6 +29,10 @@ mod trust;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 
+pub use account::{
+    Account, Invitation, InvitationPreview, Key, KeyDetail, Mail, Member, NewAccount, NewKey, NewProject, Organization,
+    Project, Registered, Registration, Removal, Tenant,
+};
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
 pub use connection::Client;
 pub use encryption::Encryption;
@@ -35,7 +41,7 @@ pub use error::{ClientError, Code};
 pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
 pub use publisher::{AckListener, Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
 pub use sealing::{OpenError, OpenFailure, Opener, Overused, SealedEnvelope, Sealer};
-pub use session::{Claims, Credentials};
+pub use session::{AccountCredentials, Claims, Credentials};
 pub use storage::StorageInfo;
 pub use subscriber::{Delivery, Subscriber, SubscriberOptions};
 pub use trust::{TlsProblem, Trust, TrustError};

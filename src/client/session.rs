@@ -1,14 +1,13 @@
 //! Signing in: an access token for every call, refreshed or asked for anew when it is due.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-};
+use std::{fmt, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use http::Method;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientError, Endpoint, TlsProblem, connection::http_client, error::root_cause, trust::tls_problem};
+use super::{ClientError, Endpoint, rest::Rest};
 use crate::{
     model::{Secret, Time},
     sys::Clock,
@@ -17,14 +16,32 @@ use crate::{
 /// How long before its end an access token is no longer used: what a call may take to get to the server.
 const LEEWAY_NANOS: i64 = 5_000_000_000;
 
-/// The most bytes of an error's body that are looked at.
-const ERROR_BYTES_MAX: usize = 4096;
-
 /// An API key.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     pub client_id: String,
     pub client_secret: Secret,
+}
+
+/// An account, and in which organization it is to act.
+#[derive(Debug, Clone)]
+pub struct AccountCredentials {
+    pub email: String,
+    pub password: Secret,
+    /// The identifier of the organization; without it, the one that was signed in to last.
+    pub organization: Option<String>,
+}
+
+/// What is signed in with.
+#[derive(Debug, Clone)]
+pub(super) enum Grant {
+    Key(Credentials),
+    Account(AccountCredentials),
+    /// What an account may do in a project.
+    Project {
+        account: Arc<Session>,
+        project: String,
+    },
 }
 
 /// What an access token says about its bearer. The signature is the server's to verify, not ours.
@@ -92,17 +109,15 @@ struct Tokens {
 
 /// The state of being signed in, shared by all calls of a client.
 pub(super) struct Session {
-    endpoint: Endpoint,
-    credentials: Credentials,
-    clock: Clock,
-    http: OnceLock<reqwest::Client>,
+    pub(super) rest: Rest,
+    pub(super) grant: Grant,
     /// Held while signing in, so that calls which start together sign in once.
     tokens: tokio::sync::Mutex<Option<Tokens>>,
 }
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("client_id", &self.credentials.client_id).finish_non_exhaustive()
+        f.debug_struct("Session").field("grant", &self.grant).finish_non_exhaustive()
     }
 }
 
@@ -113,31 +128,50 @@ struct AuthenticateRequest<'a> {
 }
 
 #[derive(Serialize)]
-struct RefreshRequest<'a> {
-    refresh_token: &'a str,
+struct LoginRequest<'a> {
+    email: &'a str,
+    password: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org_id: Option<&'a str>,
 }
 
+#[derive(Serialize)]
+struct AccessRequest<'a> {
+    project_id: &'a str,
+}
+
+#[derive(Serialize)]
+struct RefreshRequest<'a> {
+    refresh_token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    org_id: Option<&'a str>,
+}
+
+/// What every route answers that signs somebody in.
 #[derive(Deserialize)]
-struct LoginReply {
+pub(super) struct LoginReply {
     access_token: String,
     #[serde(default)]
     refresh_token: String,
 }
 
-#[derive(Deserialize)]
-struct ErrorReply {
-    error: String,
-}
-
 impl Session {
-    pub(super) fn new(endpoint: Endpoint, credentials: Credentials, clock: Clock) -> Session {
-        Session { endpoint, credentials, clock, http: OnceLock::new(), tokens: tokio::sync::Mutex::new(None) }
+    pub(super) fn new(endpoint: Endpoint, grant: Grant, clock: Clock) -> Session {
+        Session { rest: Rest::new(endpoint, clock), grant, tokens: tokio::sync::Mutex::new(None) }
+    }
+
+    /// The session of an account that a server has just signed in, in the organization that this was for.
+    pub(super) fn begun(rest: Rest, account: AccountCredentials, reply: LoginReply) -> Result<Session, ClientError> {
+        let tokens = read(&rest, reply)?;
+        let organization = Some(tokens.access.claims.organization.clone());
+        let grant = Grant::Account(AccountCredentials { organization, ..account });
+        Ok(Session { rest, grant, tokens: tokio::sync::Mutex::new(Some(tokens)) })
     }
 
     /// A token that can be used now. A refresh that fails falls back to signing in again.
     pub(super) async fn token(&self) -> Result<Arc<Token>, ClientError> {
         let mut tokens = self.tokens.lock().await;
-        let now = self.clock.now();
+        let now = self.rest.clock.now();
         if let Some(current) = tokens.as_ref() {
             if now < current.access.claims.expires().plus_nanos(-LEEWAY_NANOS) {
                 return Ok(current.access.clone());
@@ -165,68 +199,89 @@ impl Session {
     }
 
     async fn authenticate(&self, tokens: &mut Option<Tokens>) -> Result<Arc<Token>, ClientError> {
-        let secret = self.credentials.client_secret.expose_str().ok_or_else(|| ClientError::LoginRefused {
-            auth_url: self.endpoint.auth_url().to_owned(),
-            reason: "the client secret is not text".to_owned(),
-        })?;
-        let request = AuthenticateRequest { client_id: &self.credentials.client_id, client_secret: secret };
-        let fresh = self.post("/v1/authenticate", &request).await?;
+        let fresh = match &self.grant {
+            Grant::Key(key) => {
+                let client_secret = self.text(&key.client_secret)?;
+                self.sign_in("/v1/authenticate", &AuthenticateRequest { client_id: &key.client_id, client_secret })
+                    .await?
+            }
+            Grant::Account(account) => {
+                let password = self.text(&account.password)?;
+                let org_id = account.organization.as_deref();
+                self.sign_in("/v1/login", &LoginRequest { email: &account.email, password, org_id }).await?
+            }
+            Grant::Project { account, project } => self.enter_project(account, project).await?,
+        };
         let access = fresh.access.clone();
         *tokens = Some(fresh);
-        tracing::debug!(auth_url = self.endpoint.auth_url(), "signed in");
+        tracing::debug!(auth_url = self.rest.endpoint().auth_url(), "signed in");
         Ok(access)
     }
 
-    async fn refresh(&self, token: &Token) -> Result<Tokens, ClientError> {
-        let text = token.text.expose_str().expect("made from text");
-        self.post("/v1/refresh", &RefreshRequest { refresh_token: text }).await
+    /// Exchanges the token of an account for one of a project; with a fresh one if the account's was ended meanwhile.
+    /// The session of a project is never made from one of a project, but the compiler can't know: hence the box.
+    fn enter_project<'a>(
+        &'a self,
+        account: &'a Session,
+        project: &'a str,
+    ) -> BoxFuture<'a, Result<Tokens, ClientError>> {
+        let enter = async move {
+            let path = (Method::POST, "/v1/projects/access");
+            let request = AccessRequest { project_id: project };
+            let token = account.token().await?;
+            let mut reply = self.rest.json::<LoginReply>(path.clone(), Some(&token), Some(&request)).await;
+            if reply.as_ref().is_err_and(|error| error.status() == Some(401)) {
+                let token = account.replace(&token).await?;
+                reply = self.rest.json(path, Some(&token), Some(&request)).await;
+            }
+            read(&self.rest, reply?)
+        };
+        enter.boxed()
     }
 
-    async fn post(&self, path: &str, body: &impl Serialize) -> Result<Tokens, ClientError> {
-        let auth_url = self.endpoint.auth_url();
-        let failed = |reason: String| ClientError::LoginFailed { auth_url: auth_url.to_owned(), reason };
-        let response = self.http()?.post(format!("{auth_url}{path}")).json(body).send().await;
-        let response = response.map_err(|error| {
-            if error.is_builder() {
-                return failed(root_cause(&error));
-            }
-            if let Some(problem) = tls_problem(&error) {
-                return ClientError::Untrusted { address: auth_url.to_owned(), problem };
-            }
-            let reason = if error.is_timeout() { "no answer in time".to_owned() } else { root_cause(&error) };
-            ClientError::Unreachable { address: auth_url.to_owned(), reason }
-        })?;
-        let status = response.status();
-        if status.is_success() {
-            let reply: LoginReply = response.json().await.map_err(|error| failed(root_cause(&error)))?;
-            let access = Token::new(reply.access_token).map(Arc::new);
-            let access = access.ok_or_else(|| failed("it gave a token that can't be read".to_owned()))?;
-            return Ok(Tokens { access, refresh: Token::new(reply.refresh_token) });
-        }
-        let body = response.bytes().await.unwrap_or_default();
-        let body = &body[..body.len().min(ERROR_BYTES_MAX)];
-        let reason = match serde_json::from_slice::<ErrorReply>(body) {
-            Ok(reply) => reply.error,
-            Err(_) => format!("HTTP status {status}"),
+    async fn refresh(&self, token: &Token) -> Result<Tokens, ClientError> {
+        let refresh_token = token.text.expose_str().expect("made from text");
+        let org_id = match &self.grant {
+            Grant::Account(account) => account.organization.as_deref(),
+            Grant::Key(_) | Grant::Project { .. } => None,
         };
-        Err(match status.as_u16() {
-            400 | 401 | 403 => ClientError::LoginRefused { auth_url: auth_url.to_owned(), reason },
-            426 if auth_url.starts_with("http://") => {
-                ClientError::Untrusted { address: auth_url.to_owned(), problem: TlsProblem::ServerSpeaksTls }
+        self.sign_in("/v1/refresh", &RefreshRequest { refresh_token, org_id }).await
+    }
+
+    /// Sends credentials. That they are not good is told apart from every other error.
+    async fn sign_in(&self, path: &str, request: &impl Serialize) -> Result<Tokens, ClientError> {
+        let reply = self.rest.json((Method::POST, path), None, Some(request)).await;
+        let auth_url = || self.rest.endpoint().auth_url().to_owned();
+        let reply: LoginReply = reply.map_err(|error| match error {
+            ClientError::Rejected { status: 400 | 401 | 403, message: reason } => {
+                ClientError::LoginRefused { auth_url: auth_url(), reason }
             }
-            429 | 503 => ClientError::Unreachable { address: auth_url.to_owned(), reason },
-            _ => failed(reason),
+            ClientError::Rejected { status: 429, message: reason } => {
+                ClientError::Unreachable { address: auth_url(), reason }
+            }
+            ClientError::Rejected { message: reason, .. } | ClientError::Protocol { what: reason, .. } => {
+                ClientError::LoginFailed { auth_url: auth_url(), reason }
+            }
+            other => other,
+        })?;
+        read(&self.rest, reply)
+    }
+
+    fn text<'a>(&self, secret: &'a Secret) -> Result<&'a str, ClientError> {
+        secret.expose_str().ok_or_else(|| ClientError::LoginRefused {
+            auth_url: self.rest.endpoint().auth_url().to_owned(),
+            reason: "the secret is not text".to_owned(),
         })
     }
+}
 
-    /// The HTTP client, made when it is first needed: with TLS it reads the machine's root certificates.
-    fn http(&self) -> Result<&reqwest::Client, ClientError> {
-        if let Some(client) = self.http.get() {
-            return Ok(client);
-        }
-        let client = http_client(&self.endpoint, self.endpoint.auth_url())?;
-        Ok(self.http.get_or_init(|| client))
-    }
+/// The tokens of a reply.
+fn read(rest: &Rest, reply: LoginReply) -> Result<Tokens, ClientError> {
+    let access = Token::new(reply.access_token).map(Arc::new).ok_or_else(|| ClientError::LoginFailed {
+        auth_url: rest.endpoint().auth_url().to_owned(),
+        reason: "it gave a token that can't be read".to_owned(),
+    })?;
+    Ok(Tokens { access, refresh: Token::new(reply.refresh_token) })
 }
 
 #[cfg(test)]

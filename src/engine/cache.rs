@@ -55,10 +55,20 @@ impl Cache {
 
     /// Drops what is held of a topic.
     pub(super) fn forget(&self, topic: TopicId) {
+        self.drop_where(|of, _| of == topic);
+    }
+
+    /// Drops what is held of a topic's blocks under a version of the data key.
+    pub(super) fn forget_version(&self, topic: TopicId, key_version: u32) {
+        self.drop_where(|of, block| of == topic && block.key_version == key_version);
+    }
+
+    fn drop_where(&self, goes: impl Fn(TopicId, &DecodedBlock) -> bool) {
         let mut contents = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Contents { blocks, order, bytes, .. } = &mut *contents;
         order.retain(|key| {
-            let keep = key.0 != topic;
+            let Some(block) = blocks.get(key) else { return false };
+            let keep = !goes(key.0, block);
             if !keep && let Some(removed) = blocks.remove(key) {
                 *bytes -= removed.bytes;
             }
@@ -77,7 +87,13 @@ mod tests {
     }
 
     fn block(base: u64, end: u64, bytes: usize) -> Arc<DecodedBlock> {
-        Arc::new(DecodedBlock { base: Offset::new(base), end: Offset::new(end), runs: Vec::new(), bytes })
+        Arc::new(DecodedBlock {
+            key_version: 1,
+            base: Offset::new(base),
+            end: Offset::new(end),
+            runs: Vec::new(),
+            bytes,
+        })
     }
 
     #[test]
@@ -92,6 +108,19 @@ mod tests {
         assert_eq!(cache.get(topic(1), Offset::new(4)), None);
         cache.forget(topic(2));
         assert_eq!(cache.get(topic(2), Offset::new(4)), None);
+    }
+
+    #[test]
+    fn one_version_of_one_topic_can_go() {
+        let cache = Cache::new(100);
+        cache.insert(topic(1), block(1, 5, 10));
+        let newer = DecodedBlock::new(Offset::new(5), Vec::new(), 10).under(2);
+        cache.insert(topic(1), Arc::new(DecodedBlock { end: Offset::new(9), ..newer }));
+        cache.insert(topic(2), block(1, 5, 10));
+        cache.forget_version(topic(1), 1);
+        assert_eq!(cache.get(topic(1), Offset::new(4)), None);
+        assert!(cache.get(topic(1), Offset::new(5)).is_some() && cache.get(topic(2), Offset::new(4)).is_some());
+        assert_eq!(cache.0.lock().unwrap().bytes, 20);
     }
 
     #[test]

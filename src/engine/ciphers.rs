@@ -1,33 +1,52 @@
 //! A topic's ciphers, for those who read its blocks without an open stream: verifying and joining.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use aes_gcm::Aes256Gcm;
+use tokio::sync::watch;
 
 use super::{
     codec,
     error::{FetchError, OpenError},
-    keys::{DataKey, KEY_BYTES, KeyRing},
+    keys::{DataKey, KeyRing},
     payload::parse_payload,
+    root::KEY_BYTES,
     run::DecodedBlock,
+    versions::{KeyState, Versions},
 };
 use crate::{
     model::{ProjectId, TopicId},
     store::Block,
 };
 
-/// The ciphers of one topic, by the version of the project's data key.
-pub(super) struct TopicCiphers(BTreeMap<u32, Aes256Gcm>);
+/// The ciphers of one topic, by the version of the project's data key. Versions that are not active have none.
+pub(super) struct TopicCiphers {
+    ciphers: BTreeMap<u32, Aes256Gcm>,
+    versions: watch::Receiver<Arc<Versions>>,
+}
+
+/// Why a block can't be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Its data key is suspended or revoked.
+    Closed(KeyState),
+    Damaged(String),
+}
 
 impl fmt::Debug for TopicCiphers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.ciphers.keys()).finish()
     }
 }
 
 impl TopicCiphers {
-    pub(super) fn new(salt: &[u8; KEY_BYTES], data_keys: &[(u32, DataKey)]) -> TopicCiphers {
-        TopicCiphers(data_keys.iter().map(|(version, key)| (*version, key.block_cipher(salt))).collect())
+    pub(super) fn new(
+        salt: &[u8; KEY_BYTES],
+        active: &[(u32, DataKey)],
+        versions: watch::Receiver<Arc<Versions>>,
+    ) -> TopicCiphers {
+        let ciphers = active.iter().map(|(version, key)| (*version, key.block_cipher(salt))).collect();
+        TopicCiphers { ciphers, versions }
     }
 
     /// The ciphers of a topic as of now; nothing when its salt is gone.
@@ -41,23 +60,39 @@ impl TopicCiphers {
             Err(OpenError::Destroyed { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(Some(TopicCiphers::new(&salt, &ring.versions(project).await?)))
+        let mut versions = ring.follow(project).await?;
+        versions.mark_unchanged();
+        Ok(Some(TopicCiphers::new(&salt, &ring.active(project).await?, versions)))
     }
 
-    /// What new blocks are sealed with: the highest version, which is known by its number.
-    pub(super) fn newest(&self) -> Option<(u32, &Aes256Gcm)> {
-        self.0.last_key_value().map(|(version, cipher)| (*version, cipher))
+    /// Whether the project's keys have not been changed since.
+    pub(super) fn is_current(&self) -> bool {
+        !self.versions.has_changed().unwrap_or(false)
+    }
+
+    /// The version that a block under this one is sealed with when it is written once more, and its cipher.
+    pub(super) fn successor(&self, version: u32) -> Option<(u32, &Aes256Gcm)> {
+        let versions = self.versions.borrow();
+        let version = if versions.is_stale(version) { versions.newest } else { version };
+        drop(versions);
+        self.ciphers.get(&version).map(|cipher| (version, cipher))
     }
 
     /// What is in a block. Says what is wrong with it otherwise.
-    pub(super) fn decode(&self, block: &Block) -> Result<DecodedBlock, String> {
+    pub(super) fn decode(&self, block: &Block) -> Result<DecodedBlock, Unreadable> {
         let head = &block.head;
-        let cipher = self.0.get(&head.key_version);
-        let cipher = cipher.ok_or_else(|| format!("data key version {} is not available", head.key_version))?;
+        if let Some(state) = self.versions.borrow().closed(head.key_version) {
+            return Err(Unreadable::Closed(state));
+        }
+        let cipher = self
+            .ciphers
+            .get(&head.key_version)
+            .ok_or_else(|| Unreadable::Damaged(format!("data key version {} is not available", head.key_version)))?;
         let payload = codec::open(cipher, block).map_err(|error| match error {
-            FetchError::Damaged { what, .. } => what.to_owned(),
-            other => other.to_string(),
+            FetchError::Damaged { what, .. } => Unreadable::Damaged(what.to_owned()),
+            other => Unreadable::Damaged(other.to_string()),
         })?;
-        Ok(parse_payload(&payload, head.base, head.count)?)
+        let decoded = parse_payload(&payload, head.base, head.count);
+        Ok(decoded.map_err(|what| Unreadable::Damaged(what.to_owned()))?.under(head.key_version))
     }
 }

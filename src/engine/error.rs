@@ -1,5 +1,6 @@
 //! What can go wrong in the engine, by operation.
 
+use super::versions::KeyState;
 use crate::{
     model::{Offset, TopicId},
     store::{AppendError, ReadError, RecordError},
@@ -13,12 +14,32 @@ pub enum OpenError {
     RootKeyMismatch,
     #[error("the {what} record of {of} is damaged")]
     DamagedRecord { what: &'static str, of: String },
+    #[error("the {what} record of {of} was written by a newer version")]
+    TooNew { what: &'static str, of: String },
     #[error("topic {topic} has been destroyed: its salt is gone, and nothing can be read or written without it")]
     Destroyed { topic: TopicId },
     #[error("could not reach the records")]
     Records(#[from] RecordError),
     #[error("could not reach the blocks")]
     Blocks(#[from] ReadError),
+}
+
+/// A data key, or the root key, was not changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyChangeError {
+    #[error("there is no data key version {version}")]
+    Unknown { version: u32 },
+    /// New events are sealed under it, so it can't be closed.
+    #[error("data key version {version} is the newest, under which new events are sealed")]
+    Newest { version: u32 },
+    #[error("data key version {version} has been revoked, for good")]
+    Revoked { version: u32 },
+    /// Somebody else changed a key at the same time.
+    #[error("the keys have been changed meanwhile")]
+    Changed,
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
 /// Events were not committed. Nothing of the batch was stored, unless the error says that it is unknown.
@@ -65,8 +86,19 @@ pub enum FetchError {
     /// The data key that the block was encrypted under does not exist.
     #[error("topic {topic}, offsets {first} to {last}: data key version {version} is not available")]
     MissingKey { topic: TopicId, first: Offset, last: Offset, version: u32 },
+    /// The data key version that the block was encrypted under is suspended or revoked.
+    #[error("topic {topic}, offsets {first} to {last}: data key version {version} {}", because(*.state))]
+    Closed { topic: TopicId, first: Offset, last: Offset, version: u32, state: KeyState },
     #[error(transparent)]
     Store(#[from] ReadError),
     #[error("could not reach the records")]
     Records(#[from] RecordError),
+}
+
+fn because(state: KeyState) -> &'static str {
+    match state {
+        KeyState::Active => "can be read again",
+        KeyState::Suspended => "is suspended; nobody can read these events until it is resumed",
+        KeyState::Revoked => "has been revoked; these events can't be read any more",
+    }
 }

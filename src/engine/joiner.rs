@@ -1,11 +1,13 @@
 //! Joining small blocks of a topic to one: what the store can't do itself, because blocks are compressed and encrypted.
 //!
-//! Blocks are decoded, their runs put behind one another as they are, and the whole is compressed and sealed anew: with the newest
-//! data key of the project, and a nonce of its own. Offsets, identifiers, commit times, publishers and records stay what
-//! they were, because they are the runs'.
+//! Blocks are decoded, their runs put behind one another as they are, and the whole is compressed and sealed anew, with a nonce of
+//! its own, under the version of the data key that they were under: what a version is suspended or revoked for stays under it.
+//! Only when a rewriting was asked for does a block move to the newest version, and then by itself as well. Offsets, identifiers,
+//! commit times, publishers and records stay what they were, because they are the runs'.
 //!
 //! Invariants: what was joined is decoded again and compared before anybody sees it. A block that can't be decoded stays as it
-//! is, with the blocks around it joined without it, and is named in the log. Whatever goes wrong, no event is left out.
+//! is, with the blocks around it joined without it; a damaged one is named in the log, one whose key is suspended or revoked is none.
+//! Whatever goes wrong, no event is left out.
 //!
 //! What it does not do: choose the blocks, or know of segments. It runs on the store's thread and waits there for records.
 
@@ -18,7 +20,7 @@ use tokio::runtime::Handle;
 
 use super::{
     Engine,
-    ciphers::TopicCiphers,
+    ciphers::{TopicCiphers, Unreadable},
     codec::{LEVEL_JOINED, Sealers},
     error::OpenError,
     keys::KeyRing,
@@ -61,7 +63,9 @@ impl Engine {
     /// Has the store compact itself from now on, in the background. It asks which project a topic belongs to, because that decides
     /// about its keys. Needs a Tokio runtime.
     pub fn compact_in_background(&self, project_of: impl Fn(TopicId) -> Option<ProjectId> + Send + Sync + 'static) {
-        self.0.store.blocks.compact_in_background(Joiner::new(self.joiner(Box::new(project_of))));
+        let joiner = Joiner::new(self.joiner(Box::new(project_of)));
+        self.0.store.blocks.compact_in_background(joiner.clone());
+        self.rewrite_in_background(joiner);
     }
 
     /// Compacts everything at once.
@@ -101,6 +105,11 @@ impl JoinBlocks for EngineJoiner {
             }
         }
     }
+
+    fn is_stale(&self, topic: TopicId, key_version: u32) -> bool {
+        let known = (self.project_of)(topic).and_then(|project| self.keys.known(project));
+        known.is_some_and(|versions| versions.is_stale(key_version))
+    }
 }
 
 impl EngineJoiner {
@@ -108,6 +117,7 @@ impl EngineJoiner {
     fn ciphers(&self, topic: TopicId) -> Result<Option<Arc<TopicCiphers>>, OpenError> {
         if let Some((last, ciphers)) = &*self.last()
             && *last == topic
+            && ciphers.is_current()
         {
             return Ok(Some(Arc::clone(ciphers)));
         }
@@ -127,10 +137,18 @@ impl EngineJoiner {
         let mut readable = Vec::with_capacity(blocks.len());
         for block in blocks {
             match ciphers.decode(&block) {
-                Ok(decoded) => readable.push(Readable { block, decoded }),
-                Err(what) => {
-                    let BlockHead { topic, base, count, .. } = block.head;
-                    tracing::error!(%topic, offset = %base, count, what, "a block is damaged; it stays as it is");
+                Ok(decoded) => {
+                    let version = block.head.key_version;
+                    if readable.last().is_some_and(|last: &Readable| last.block.head.key_version != version) {
+                        self.join_all(ciphers, std::mem::take(&mut readable), &mut result);
+                    }
+                    readable.push(Readable { block, decoded });
+                }
+                Err(unreadable) => {
+                    if let Unreadable::Damaged(what) = unreadable {
+                        let BlockHead { topic, base, count, .. } = block.head;
+                        tracing::error!(%topic, offset = %base, count, what, "a block is damaged; it stays as it is");
+                    }
                     self.join_all(ciphers, std::mem::take(&mut readable), &mut result);
                     result.push(block);
                 }
@@ -140,10 +158,13 @@ impl EngineJoiner {
         result
     }
 
+    /// Joins blocks that are under one version.
     fn join_all(&self, ciphers: &TopicCiphers, readable: Vec<Readable>, result: &mut Vec<Block>) {
         let (blocks, decoded): (Vec<Block>, Vec<DecodedBlock>) =
             readable.into_iter().map(|readable| (readable.block, readable.decoded)).unzip();
-        let Some((key_version, cipher)) = ciphers.newest().filter(|_| blocks.len() > 1) else {
+        let Some(before) = blocks.first().map(|block| block.head.key_version) else { return };
+        let worth = |(version, _): &(u32, _)| blocks.len() > 1 || *version != before;
+        let Some((key_version, cipher)) = ciphers.successor(before).filter(worth) else {
             return result.extend(blocks);
         };
         let runs: Vec<Run> = decoded.into_iter().flat_map(|decoded| decoded.runs).collect();

@@ -111,16 +111,36 @@ async fn a_block_that_cannot_be_decoded_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn the_newest_key_is_used() {
+async fn blocks_are_joined_under_the_version_that_they_are_under() {
     let bench = trickled().await;
-    bench.engine.0.keys.add_version(PROJECT, 7).await;
+    bench.engine.rotate_key(PROJECT, false).await.unwrap();
+    bench.publish(&["under the second"]).await;
+    bench.publish(&["and another"]).await;
     let blocks = stored(&bench).await;
     let joined = join(joiner(&bench), &blocks).await;
-    assert_eq!((joined.len(), joined[0].head.key_version), (1, 7));
+    let found: Vec<u32> = joined.iter().map(|block| block.head.key_version).collect();
+    assert_eq!(found, [1, 2]);
     let topic = bench.topic().await;
     let before = rest_of(&mut topic.reader(Offset::FIRST)).await;
     bench.engine.compact(|_| Some(PROJECT)).await.unwrap();
+    assert_eq!(stored(&bench).await.len(), 2);
     assert_eq!(rest_of(&mut topic.reader(Offset::FIRST)).await, before);
+}
+
+/// Nothing that can't be read may be lost, or be taken for damage.
+#[tokio::test]
+async fn what_is_suspended_or_revoked_stays_as_it_is() {
+    let bench = trickled().await;
+    bench.engine.rotate_key(PROJECT, false).await.unwrap();
+    bench.publish(&["under the second"]).await;
+    bench.engine.suspend_key(PROJECT, 1).await.unwrap();
+    let blocks = stored(&bench).await;
+    assert_eq!(join(joiner(&bench), &blocks).await, blocks);
+    bench.engine.rotate_key(PROJECT, true).await.unwrap();
+    let joined = join(joiner(&bench), &blocks).await;
+    assert_eq!((&joined[..40], joined[40].head.key_version), (&blocks[..40], 3));
+    bench.engine.revoke_key(PROJECT, 1, None).await.unwrap();
+    assert_eq!(join(joiner(&bench), &blocks).await[..40], blocks[..40]);
 }
 
 #[tokio::test]

@@ -12,17 +12,20 @@
 mod cache;
 mod ciphers;
 mod codec;
+mod encryption;
 mod error;
 mod joiner;
 mod keys;
 mod payload;
 mod reader;
+mod root;
 mod run;
 mod sequence;
 mod stream;
 mod tally;
 mod topic;
 mod verify;
+mod versions;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -32,17 +35,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use error::{CommitError, FetchError, OpenError};
-pub use keys::{KEY_BYTES, RootKey, has_root_key};
+pub use error::{CommitError, FetchError, KeyChangeError, OpenError};
+pub use keys::RootChange;
 pub use reader::{EventRef, Reader, Slice};
+pub use root::{KEY_BYTES, RootKey, has_root_key, is_root_key, under_root_key};
 pub use run::{Run, TypeCount, TypeCounts};
 pub use stream::Topic;
 pub use tally::{Tally, TypeTally};
 pub use topic::{Batch, CommitReply, Committed, Head};
 pub use verify::BlockVerifier;
+pub use versions::{KeyState, KeyStatus, KeyVersion, Rewrite};
 
 use crate::{
     model::{ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},
@@ -71,6 +76,9 @@ struct Inner {
     topics: Mutex<HashMap<TopicId, Arc<OnceCell<Topic>>>>,
     actors: TaskTracker,
     closing: CancellationToken,
+    scrubs: encryption::Scrubs,
+    /// Told when blocks are to be sealed anew.
+    rewrites: Notify,
 }
 
 impl Engine {
@@ -80,8 +88,8 @@ impl Engine {
     ///
     /// When the root key is not the one that the store's data keys were wrapped with, or the records can't be read.
     pub async fn open(store: Store, root: RootKey, clock: Clock, entropy: Entropy) -> Result<Engine, OpenError> {
-        let keys = keys::KeyRing::open(root, store.records.clone(), entropy.clone()).await?;
-        Ok(Engine(Arc::new(Inner {
+        let keys = keys::KeyRing::open(root, store.records.clone(), clock.clone(), entropy.clone()).await?;
+        let engine = Engine(Arc::new(Inner {
             store,
             keys,
             sequence: sequence::Sequence::new(clock.clone()),
@@ -93,7 +101,12 @@ impl Engine {
             topics: Mutex::default(),
             actors: TaskTracker::new(),
             closing: CancellationToken::new(),
-        })))
+            scrubs: encryption::Scrubs::default(),
+            rewrites: Notify::new(),
+        }));
+        // What an end of the process may have left undone.
+        engine.scrub().await;
+        Ok(engine)
     }
 
     /// Adds what the engine keeps of a new topic to the transaction that creates it.
@@ -119,7 +132,10 @@ impl Engine {
             open.end().await;
         }
         self.0.cache.forget(topic);
-        self.0.store.blocks.forget(topic).await
+        self.0.store.blocks.forget(topic).await?;
+        // The salt is deleted; now it also goes from where nothing refers to it.
+        self.scrub().await;
+        Ok(())
     }
 
     /// The stream of a topic, which is opened when it is not yet.
@@ -167,5 +183,7 @@ impl Engine {
 
 #[cfg(test)]
 mod joiner_tests;
+#[cfg(test)]
+mod keys_tests;
 #[cfg(test)]
 mod tests;

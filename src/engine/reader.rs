@@ -104,6 +104,12 @@ impl Reader {
         Ok(Some(slice))
     }
 
+    /// Leaves out what lies before an offset; says how many events that are.
+    pub fn skip_to(&mut self, offset: Offset) -> u64 {
+        let next = offset.max(self.next);
+        next.distance_from(std::mem::replace(&mut self.next, next))
+    }
+
     /// The block that holds the next event.
     async fn block(&mut self) -> Result<Arc<DecodedBlock>, FetchError> {
         let holds_next = |block: &Block| (block.head.base..block.head.end()).contains(&self.next);
@@ -116,8 +122,17 @@ impl Reader {
             }
             self.ahead = self.topic.fetch(self.next, READ_AHEAD_BYTES).await?;
         }
-        let block = self.ahead.front().ok_or(FetchError::BeyondEnd { offset: self.next, end: self.end() })?;
-        let runs = self.topic.decoded(block).await?;
+        let end = self.end();
+        let block = self.ahead.front().ok_or(FetchError::BeyondEnd { offset: self.next, end })?;
+        let runs = match self.topic.decoded(block).await {
+            // What was read ahead may be stored under another key by now.
+            Err(FetchError::Closed { .. }) => {
+                self.ahead = self.topic.fetch(self.next, READ_AHEAD_BYTES).await?;
+                let block = self.ahead.front().ok_or(FetchError::BeyondEnd { offset: self.next, end })?;
+                self.topic.decoded(block).await?
+            }
+            decoded => decoded?,
+        };
         self.ahead.pop_front();
         Ok(runs)
     }

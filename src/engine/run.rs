@@ -73,6 +73,8 @@ impl Run {
 /// A decoded block: a slice of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DecodedBlock {
+    /// Of the data key that it is encrypted under in the store.
+    pub key_version: u32,
     pub base: Offset,
     pub end: Offset,
     pub runs: Vec<Run>,
@@ -86,7 +88,12 @@ impl DecodedBlock {
         let end = runs.last().map_or(base, Run::end);
         let spilled: usize = runs.iter().filter(|run| run.types.spilled()).map(|run| run.types.capacity()).sum();
         let bytes = payload_bytes + runs.capacity() * size_of::<Run>() + spilled * size_of::<TypeCount>();
-        DecodedBlock { base, end, runs, bytes }
+        DecodedBlock { key_version: 0, base, end, runs, bytes }
+    }
+
+    /// The same, as it is stored under a version of the data key.
+    pub(super) fn under(self, key_version: u32) -> DecodedBlock {
+        DecodedBlock { key_version, ..self }
     }
 }
 

@@ -12,12 +12,13 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use super::{
     Engine, codec,
     error::{FetchError, OpenError},
-    keys::KEY_BYTES,
     payload::parse_payload,
     reader::Reader,
+    root::KEY_BYTES,
     run::DecodedBlock,
     tally::{RunningTally, Tally},
-    topic::{Actor, Batch, CommitReply, Head, Message, QUEUE_BATCHES, Shared, Workings},
+    topic::{Actor, Batch, CommitReply, Head, Message, QUEUE_BATCHES, SealingKey, Shared, Workings},
+    versions::{KeyState, Versions},
 };
 use crate::{
     model::{Offset, Position, ProjectId, TopicId},
@@ -38,6 +39,8 @@ struct Inner {
     shared: Arc<Shared>,
     messages: mpsc::Sender<Message>,
     head: watch::Receiver<Head>,
+    /// The versions of the project's data key, of which some may be closed to readers.
+    versions: watch::Receiver<Arc<Versions>>,
     /// The ciphers that blocks have asked for so far, by the version of their data key. Held for a look-up.
     ciphers: Mutex<HashMap<u32, Arc<Aes256Gcm>>>,
 }
@@ -57,7 +60,7 @@ impl Topic {
         let parts = &engine.0;
         let salt = parts.keys.salt(topic).await?;
         let extent = parts.store.blocks.extent(topic).await?;
-        let (key_version, data_key) = parts.keys.newest(project).await?;
+        let versions = parts.keys.follow(project).await?;
         let kept = parts.store.records.get(tally_key(topic)).await?;
         let tally = kept.map_or_else(RunningTally::new, |record| RunningTally::decode(&record.value));
         // A tally can be ahead of its topic when a loss of power took events whose acks had not waited for the disk. It
@@ -77,8 +80,7 @@ impl Topic {
             sealers: parts.sealers.clone(),
             clock: parts.clock.clone(),
             entropy: parts.entropy.clone(),
-            key_version,
-            cipher: data_key.block_cipher(&salt),
+            sealing: SealingKey::new(versions.clone(), salt),
             next: extent.next,
             last: extent.last.map(|(id, _)| id),
         };
@@ -86,8 +88,8 @@ impl Topic {
         let (messages, inbox) = mpsc::channel(QUEUE_BATCHES);
         let actor = Actor::new(shared.clone(), workings, head_sender);
         parts.actors.spawn(actor.run(inbox, parts.closing.clone()));
-        let ciphers = Mutex::new(HashMap::from([(key_version, Arc::new(data_key.block_cipher(&salt)))]));
-        Ok(Topic(Arc::new(Inner { engine: engine.clone(), project, salt, shared, messages, head, ciphers })))
+        let ciphers = Mutex::default();
+        Ok(Topic(Arc::new(Inner { engine: engine.clone(), project, salt, shared, messages, head, versions, ciphers })))
     }
 
     pub fn id(&self) -> TopicId {
@@ -177,7 +179,14 @@ impl Topic {
                 return Err(FetchError::BeyondEnd { offset: next, end });
             }
             for block in &fetched {
-                self.count(&self.decode(block).await?);
+                match self.decode(block).await {
+                    Ok(decoded) => self.count(&decoded),
+                    // Its events are there and nobody will ever know more of them than their number.
+                    Err(FetchError::Closed { state: KeyState::Revoked, .. }) => {
+                        self.running_tally().extend_unread(&block.head);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
@@ -217,8 +226,21 @@ impl Topic {
         }
     }
 
+    /// The decoded block that holds an offset, if it is kept and may be read.
     pub(super) fn cached(&self, offset: Offset) -> Option<Arc<DecodedBlock>> {
-        self.0.engine.0.cache.get(self.id(), offset)
+        let block = self.0.engine.0.cache.get(self.id(), offset)?;
+        // It may be stored under another version by now.
+        self.0.versions.borrow().closed(block.key_version).is_none().then_some(block)
+    }
+
+    pub(super) fn project(&self) -> ProjectId {
+        self.0.project
+    }
+
+    /// Lets go of what is kept in memory of a version of the data key.
+    pub(super) fn forget_version(&self, version: u32) {
+        self.0.ciphers.lock().unwrap_or_else(PoisonError::into_inner).remove(&version);
+        self.0.engine.0.cache.forget_version(self.id(), version);
     }
 
     async fn load(&self, offset: Offset) -> Result<Arc<DecodedBlock>, FetchError> {
@@ -249,6 +271,11 @@ impl Topic {
     async fn decode(&self, block: &Block) -> Result<DecodedBlock, FetchError> {
         let head = &block.head;
         let last = head.base.plus(u64::from(head.count).saturating_sub(1));
+        let closed = self.0.versions.borrow().closed(head.key_version);
+        if let Some(state) = closed {
+            let (topic, first, version) = (head.topic, head.base, head.key_version);
+            return Err(FetchError::Closed { topic, first, last, version, state });
+        }
         let cipher = self.cipher(head.key_version).await?.ok_or(FetchError::MissingKey {
             topic: head.topic,
             first: head.base,
@@ -256,12 +283,13 @@ impl Topic {
             version: head.key_version,
         })?;
         let payload = codec::open(&cipher, block)?;
-        parse_payload(&payload, head.base, head.count).map_err(|what| FetchError::Damaged {
+        let decoded = parse_payload(&payload, head.base, head.count).map_err(|what| FetchError::Damaged {
             topic: head.topic,
             first: head.base,
             last,
             what,
-        })
+        })?;
+        Ok(decoded.under(head.key_version))
     }
 
     async fn cipher(&self, version: u32) -> Result<Option<Arc<Aes256Gcm>>, FetchError> {

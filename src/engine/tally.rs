@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::run::Run;
-use crate::model::{Offset, Rlid, Time};
+use crate::model::{BlockHead, Offset, Rlid, Time};
 
 /// Events of one type in a topic.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,6 +72,17 @@ impl RunningTally {
             entry.events += count.events;
             entry.data_bytes += count.data_bytes;
         }
+        true
+    }
+
+    /// Counts a block that nobody can read any more, by what its head says, if it is the next one; says whether it was.
+    pub(super) fn extend_unread(&mut self, head: &BlockHead) -> bool {
+        if head.base != self.next {
+            return false;
+        }
+        self.next = head.end();
+        self.tally.events += u64::from(head.count);
+        self.tally.last = Some((head.last_rlid, head.last_committed));
         true
     }
 

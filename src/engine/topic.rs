@@ -24,9 +24,11 @@ use super::{
     codec::Sealers,
     error::CommitError,
     payload::encode_payload,
+    root::KEY_BYTES,
     run::{DecodedBlock, Run, TypeCount, TypeCounts},
     sequence::Sequence,
     tally::RunningTally,
+    versions::Versions,
 };
 use crate::{
     model::{Offset, Rlid, Time, TopicId, limits::BLOCK_BYTES_TARGET},
@@ -103,10 +105,36 @@ pub(super) struct Workings {
     pub(super) sealers: Sealers,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
-    pub(super) key_version: u32,
-    pub(super) cipher: Aes256Gcm,
+    pub(super) sealing: SealingKey,
     pub(super) next: Offset,
     pub(super) last: Option<Rlid>,
+}
+
+/// What a topic's new blocks are sealed with: follows the newest version of the project's data key.
+pub(super) struct SealingKey {
+    follow: watch::Receiver<Arc<Versions>>,
+    salt: [u8; KEY_BYTES],
+    version: u32,
+    cipher: Aes256Gcm,
+}
+
+impl SealingKey {
+    pub(super) fn new(mut follow: watch::Receiver<Arc<Versions>>, salt: [u8; KEY_BYTES]) -> SealingKey {
+        let versions = Arc::clone(&follow.borrow_and_update());
+        let (version, cipher) = (versions.newest, versions.key.block_cipher(&salt));
+        SealingKey { follow, salt, version, cipher }
+    }
+
+    /// Takes a rotation up, if there was one. Without one it costs an atomic load.
+    fn update(&mut self) {
+        // The sender lives as long as the engine.
+        if self.follow.has_changed().unwrap_or(false) {
+            let versions = Arc::clone(&self.follow.borrow_and_update());
+            if versions.newest != self.version {
+                (self.version, self.cipher) = (versions.newest, versions.key.block_cipher(&self.salt));
+            }
+        }
+    }
 }
 
 /// Batches of one publisher that follow each other, on their way into a run.
@@ -260,6 +288,7 @@ impl Actor {
 
     /// Makes a block of the runs at the front of what is pending, as many as fit.
     fn seal(&mut self) -> (Block, Sealed) {
+        self.workings.sealing.update();
         let now = self.workings.clock.now().whole_micros();
         let (mut bytes, base) = (0, self.workings.next);
         let (mut runs, mut records, mut replies) = (Vec::new(), Vec::new(), Vec::new());
@@ -297,7 +326,8 @@ impl Actor {
             run.records = payload.slice(start..end);
             start = end;
         }
-        (block, Sealed { runs: Arc::new(DecodedBlock::new(base, runs, payload.len())), replies })
+        let decoded = DecodedBlock::new(base, runs, payload.len()).under(block.head.key_version);
+        (block, Sealed { runs: Arc::new(decoded), replies })
     }
 
     fn encrypt(&self, base: Offset, now: Time, runs: &[Run], payload: &[u8]) -> Block {
@@ -312,12 +342,12 @@ impl Actor {
             last_rlid: last.last_rlid(),
             first_committed: now,
             last_committed: now,
-            key_version: self.workings.key_version,
+            key_version: self.workings.sealing.version,
             codec: 0,
             raw_bytes: 0,
             nonce: self.workings.entropy.bytes(),
         };
-        self.workings.sealers.seal(&self.workings.cipher, head, payload)
+        self.workings.sealers.seal(&self.workings.sealing.cipher, head, payload)
     }
 
     /// Makes a block that is durable visible and answers for it, or takes back one that was refused.

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use super::{
-    ciphers::TopicCiphers,
+    ciphers::{TopicCiphers, Unreadable},
     error::OpenError,
-    keys::{KEY_BYTES, KeyRing, RootKey},
+    keys::KeyRing,
+    root::{KEY_BYTES, RootKey},
+    versions::KeyState,
 };
 use crate::{
     model::{ProjectId, TopicId},
@@ -20,6 +22,10 @@ pub struct BlockVerifier {
     pub readable: u64,
     /// Blocks that nobody can read any more, because their topic has been destroyed.
     pub destroyed: u64,
+    /// Blocks that nobody may read for now, because their data key is suspended.
+    pub suspended: u64,
+    /// Blocks that nobody can read any more, because their data key has been revoked.
+    pub revoked: u64,
 }
 
 impl BlockVerifier {
@@ -43,11 +49,12 @@ impl BlockVerifier {
                 Err(error) => return Err(error),
             };
             if !projects.contains_key(project) {
-                projects.insert(*project, ring.versions(*project).await?);
+                projects.insert(*project, (ring.active(*project).await?, ring.follow(*project).await?));
             }
-            keys.insert(*topic, TopicCiphers::new(&salt, &projects[project]));
+            let (active, versions) = &projects[project];
+            keys.insert(*topic, TopicCiphers::new(&salt, active, versions.clone()));
         }
-        Ok(BlockVerifier { topics: keys, readable: 0, destroyed: 0 })
+        Ok(BlockVerifier { topics: keys, readable: 0, destroyed: 0, suspended: 0, revoked: 0 })
     }
 
     /// Reads a block and forgets it again. A block of a topic that has no keys is one that has been destroyed.
@@ -61,7 +68,18 @@ impl BlockVerifier {
             self.destroyed += 1;
             return Ok(());
         };
-        let decoded = ciphers.decode(block)?;
+        let decoded = match ciphers.decode(block) {
+            Ok(decoded) => decoded,
+            Err(Unreadable::Closed(KeyState::Revoked)) => {
+                self.revoked += 1;
+                return Ok(());
+            }
+            Err(Unreadable::Closed(_)) => {
+                self.suspended += 1;
+                return Ok(());
+            }
+            Err(Unreadable::Damaged(what)) => return Err(what),
+        };
         let (first, last) = (decoded.runs.first(), decoded.runs.last());
         let latest = decoded.runs.iter().map(|run| run.committed).max();
         let fits = first.is_some_and(|run| run.first_rlid == head.first_rlid && run.committed == head.first_committed)

@@ -225,7 +225,9 @@ impl Server {
 pub(super) async fn root_key(disk: &Disk, store: &Store, entropy: &Entropy) -> Result<RootKey, StartError> {
     match root_key::load_root_key(disk)? {
         Some(key) => Ok(key),
-        None if engine::has_root_key(&store.records).await? => Err(RootKeyError::Missing.into()),
+        None if engine::has_root_key(&store.records).await.map_err(OpenError::from)? => {
+            Err(RootKeyError::Missing.into())
+        }
         None => Ok(root_key::create(disk, entropy)?),
     }
 }

@@ -1,6 +1,6 @@
 //! Ordered, durable blocks of each topic.
 
-use std::{fmt, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 
@@ -32,6 +32,28 @@ pub struct Extent {
 impl Extent {
     pub const EMPTY: Extent =
         Extent { first: Offset::FIRST, next: Offset::FIRST, last: None, blocks: 0, stored_bytes: 0 };
+}
+
+/// What is stored under one version of a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyUsage {
+    pub blocks: u64,
+    pub events: u64,
+    /// Of the payloads, as they are stored.
+    pub bytes: u64,
+}
+
+impl KeyUsage {
+    /// Counts a block.
+    pub fn add_block(&mut self, events: u32, bytes: u64) {
+        self.add(KeyUsage { blocks: 1, events: events.into(), bytes });
+    }
+
+    pub fn add(&mut self, other: KeyUsage) {
+        self.blocks += other.blocks;
+        self.events += other.events;
+        self.bytes += other.bytes;
+    }
 }
 
 /// Why a block was not appended.
@@ -111,6 +133,8 @@ pub trait BlockStore: Send + Sync + fmt::Debug + 'static {
     fn seek_time(&self, topic: TopicId, time: Time) -> Reply<'_, Result<Offset, ReadError>>;
     fn forget(&self, topic: TopicId) -> Reply<'_, Result<(), AppendError>>;
     fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>>;
+    fn rewrite_stale(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>>;
+    fn key_usage(&self, topic: TopicId) -> Reply<'_, Result<BTreeMap<u32, KeyUsage>, ReadError>>;
     fn compact_in_background(&self, joiner: Joiner);
     fn health(&self) -> Result<(), AppendError>;
     fn stats(&self) -> Stats;
@@ -165,6 +189,18 @@ impl Blocks {
     /// call is left out.
     pub async fn compact(&self, joiner: Joiner) -> Result<(), CompactError> {
         self.0.compact(joiner).await
+    }
+
+    /// Has the blocks that the joiner calls stale written anew, slowly and beside everything else; resolves when none of those is left that
+    /// were durable before the call, except for those that the joiner gave back as they were or that can't be read. When the store
+    /// is closed before, what was exchanged stays so, and another call goes on from there.
+    pub async fn rewrite_stale(&self, joiner: Joiner) -> Result<(), CompactError> {
+        self.0.rewrite_stale(joiner).await
+    }
+
+    /// What a topic has under each version of its key.
+    pub async fn key_usage(&self, topic: TopicId) -> Result<BTreeMap<u32, KeyUsage>, ReadError> {
+        self.0.key_usage(topic).await
     }
 
     /// From now on does by itself, and slowly, what [`Blocks::compact`] does at once.

@@ -1,13 +1,15 @@
 //! Joining: several small blocks of a topic become one with the same events.
 //!
 //! Which blocks are joined is decided here, by sizes alone. How, only a layer above knows, because blocks are compressed and
-//! encrypted; it hands a [`Joiner`] down. What comes back is checked as far as heads tell, so that no joiner can lose an event.
+//! encrypted; it hands a [`Joiner`] down, which also says which blocks are to be written anew by themselves: those
+//! whose key is to be left behind. Blocks under different versions of a key are never joined. What comes back is
+//! checked as far as heads tell, so that no joiner can lose an event.
 
 use std::{fmt, sync::Arc};
 
 use super::blocks::Block;
 use crate::model::{
-    BlockHead, Offset,
+    BlockHead, Offset, TopicId,
     limits::{BLOCK_BYTES_SMALL, BLOCK_BYTES_TARGET},
 };
 
@@ -16,6 +18,13 @@ pub trait JoinBlocks: Send + Sync + fmt::Debug + 'static {
     /// Blocks with the events of these, which are consecutive blocks of one topic: fewer, if they can be joined. Those that can't be
     /// are given back as they are. It may wait for the store's records, so it is called from threads only.
     fn join(&self, blocks: Vec<Block>) -> Vec<Block>;
+
+    /// Whether a block of a topic, under this version of its key, is to be given to [`JoinBlocks::join`] even when it is alone,
+    /// because it is to be written anew.
+    fn is_stale(&self, topic: TopicId, key_version: u32) -> bool {
+        let (_, _) = (topic, key_version);
+        false
+    }
 }
 
 /// Joins blocks that it can decode. Cheap to clone.
@@ -29,7 +38,8 @@ impl Joiner {
 
     /// Blocks with the same events; these ones, when what comes back has not.
     pub(super) fn join(&self, blocks: Vec<Block>) -> Vec<Block> {
-        if blocks.len() < 2 {
+        let stale = |block: &Block| self.is_stale(block.head.topic, block.head.key_version);
+        if blocks.len() < 2 && !blocks.iter().any(stale) {
             return blocks;
         }
         let joined = self.0.join(blocks.clone());
@@ -39,6 +49,10 @@ impl Joiner {
         let head = &blocks[0].head;
         tracing::error!(topic = %head.topic, offset = %head.base, "blocks were joined to something else; left as they are");
         blocks
+    }
+
+    pub(super) fn is_stale(&self, topic: TopicId, key_version: u32) -> bool {
+        self.0.is_stale(topic, key_version)
     }
 }
 
@@ -79,6 +93,7 @@ fn has_events_of(joined: &[Block], blocks: &[Block]) -> bool {
 pub(super) struct BlockSize {
     pub(super) base: Offset,
     pub(super) end: Offset,
+    pub(super) key_version: u32,
     /// The larger one of its lengths, stored and decoded.
     pub(super) bytes: usize,
 }
@@ -86,7 +101,8 @@ pub(super) struct BlockSize {
 impl BlockSize {
     pub(super) fn of(block: &Block) -> BlockSize {
         let raw = usize::try_from(block.head.raw_bytes).unwrap_or(usize::MAX);
-        BlockSize { base: block.head.base, end: block.head.end(), bytes: raw.max(block.payload.len()) }
+        let BlockHead { base, key_version, .. } = block.head;
+        BlockSize { base, end: block.head.end(), key_version, bytes: raw.max(block.payload.len()) }
     }
 
     pub(super) fn is_small(self) -> bool {
@@ -98,13 +114,16 @@ impl BlockSize {
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Gathering {
     end: Option<Offset>,
+    key_version: u32,
     bytes: usize,
 }
 
 impl Gathering {
     /// Takes the next block of the topic up; says whether it is joined to the ones before.
     pub(super) fn take(&mut self, block: BlockSize) -> bool {
-        let joins = block.is_small() && self.end == Some(block.base) && self.bytes + block.bytes <= BLOCK_BYTES_TARGET;
+        let continues = self.end == Some(block.base) && self.key_version == block.key_version;
+        let joins = block.is_small() && continues && self.bytes + block.bytes <= BLOCK_BYTES_TARGET;
+        self.key_version = block.key_version;
         self.bytes = if joins { self.bytes + block.bytes } else { block.bytes };
         self.end = block.is_small().then_some(block.end);
         joins
@@ -122,7 +141,7 @@ mod tests {
     const TOPIC: TopicId = TopicId(Ulid::from_bytes([1; 16]));
 
     fn size(base: u64, bytes: usize) -> BlockSize {
-        BlockSize { base: Offset::new(base), end: Offset::new(base + 1), bytes }
+        BlockSize { base: Offset::new(base), end: Offset::new(base + 1), key_version: 1, bytes }
     }
 
     #[test]
@@ -145,6 +164,14 @@ mod tests {
         let mut gathering = Gathering::default();
         for (base, bytes, joins) in blocks {
             assert_eq!(gathering.take(size(base, bytes)), joins, "block {base}");
+        }
+    }
+
+    #[test]
+    fn blocks_under_different_keys_are_not_joined() {
+        let mut gathering = Gathering::default();
+        for (base, key_version, joins) in [(1, 1, false), (2, 1, true), (3, 2, false), (4, 2, true), (5, 1, false)] {
+            assert_eq!(gathering.take(BlockSize { key_version, ..size(base, 1) }), joins, "block {base}");
         }
     }
 

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
-    AppendError, Block, BlockStore, CompactError, Extent, Joiner, ReadError, Record, RecordError, RecordStore,
-    Revision, Stats, Transaction,
+    AppendError, Block, BlockStore, CompactError, Extent, Joiner, KeyUsage, ReadError, Record, RecordError,
+    RecordStore, Revision, Stats, Transaction,
     blocks::Reply,
     join::{BlockSize, Gathering},
 };
@@ -154,6 +154,23 @@ impl BlockStore for MemoryBlocks {
         })
     }
 
+    /// There is nothing to be slow for.
+    fn rewrite_stale(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
+        self.compact(joiner)
+    }
+
+    fn key_usage(&self, topic: TopicId) -> Reply<'_, Result<BTreeMap<u32, KeyUsage>, ReadError>> {
+        let usage = self.with(topic, |blocks| {
+            let mut usage: BTreeMap<u32, KeyUsage> = BTreeMap::new();
+            for block in blocks {
+                let of_version = usage.entry(block.head.key_version).or_default();
+                of_version.add_block(block.head.count, block.payload.len() as u64);
+            }
+            usage
+        });
+        Box::pin(ready(Ok(usage)))
+    }
+
     /// Memory is not worth the trouble unless somebody asks.
     fn compact_in_background(&self, _joiner: Joiner) {}
 
@@ -211,6 +228,10 @@ impl RecordStore for MemoryRecords {
             };
         }
         Box::pin(ready(Ok(revision)))
+    }
+
+    fn scrub(&self) -> Reply<'_, Result<(), RecordError>> {
+        Box::pin(ready(Ok(())))
     }
 
     fn health(&self) -> Result<(), RecordError> {

@@ -19,7 +19,7 @@ mod suite;
 pub mod local;
 
 pub use crate::model::BlockHead;
-pub use blocks::{AppendError, Block, BlockStore, Blocks, CompactError, Extent, ReadError};
+pub use blocks::{AppendError, Block, BlockStore, Blocks, CompactError, Extent, KeyUsage, ReadError};
 pub use join::{JoinBlocks, Joiner, joined_head};
 pub use records::{Record, RecordError, RecordStore, Records, Revision, Transaction};
 pub use stats::{SYNC_BUCKETS_US, Stats};

@@ -61,6 +61,14 @@ impl Transaction {
         self
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn and(mut self, other: Transaction) -> Transaction {
+        self.checks.extend(other.checks);
+        self.changes.extend(other.changes);
+        self
+    }
+
     #[must_use]
     pub fn delete(mut self, key: impl Into<Bytes>) -> Transaction {
         self.changes.push((key.into(), None));
@@ -78,6 +86,7 @@ pub trait RecordStore: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> Reply<'_, Result<Vec<(Bytes, Record)>, RecordError>>;
     fn commit(&self, transaction: Transaction) -> Reply<'_, Result<Revision, RecordError>>;
+    fn scrub(&self) -> Reply<'_, Result<(), RecordError>>;
     fn health(&self) -> Result<(), RecordError>;
 }
 
@@ -108,6 +117,12 @@ impl Records {
     /// Carries out a transaction; resolves when it is durable, with the revision that everything it put has.
     pub async fn commit(&self, transaction: Transaction) -> Result<Revision, RecordError> {
         self.0.commit(transaction).await
+    }
+
+    /// Makes sure that values which were replaced or deleted before this call can't be found any more by whoever looks at what the
+    /// store keeps, not even in places that nothing refers to. It takes as long as copying all records does.
+    pub async fn scrub(&self) -> Result<(), RecordError> {
+        self.0.scrub().await
     }
 
     /// Whether transactions can succeed: the error that ended all writing, if one did. A want of room is none.

@@ -129,8 +129,8 @@ impl Committer {
                 self.failed(error, Vec::new());
             }
         }
-        for (joiner, reply) in asked {
-            drop(self.recorder.send(Task::Compact(joiner, reply)));
+        for asked in asked {
+            drop(self.recorder.send(Task::Compact(asked)));
         }
     }
 

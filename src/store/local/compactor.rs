@@ -12,13 +12,14 @@ use super::{
     Shared,
     catalogue::Segments,
     exchange::Exchange,
+    heads::{Asked, Goal},
     planner::{self, Plan, bytes_of, dead_bytes},
     recorder::{ExchangeError, Task},
     rewrite::{RewriteError, rewrite},
     rows::SegmentState,
 };
 use crate::{
-    journal::remove_segments,
+    journal::{FrameEntry, JournalError, Segment, remove_segments},
     store::{CompactError, Joiner, Stats},
     sys::Clock,
 };
@@ -43,11 +44,29 @@ struct Orders {
     segments: Segments,
     /// What joins blocks in the background; without it nothing is compacted there.
     joiner: Option<Joiner>,
-    /// Those who wait for everything to be compacted.
-    asked: Vec<(Joiner, CompactReply)>,
+    /// Those who wait.
+    asked: Vec<Asked>,
     /// Segments have changed since they were last looked at in vain.
     news: bool,
+    /// Other blocks may be stale than when segments were last looked through for them.
+    look_again: bool,
     stopping: bool,
+}
+
+impl Orders {
+    /// What somebody waits for, the impatient first.
+    fn goal(&self) -> Option<(Goal, Joiner)> {
+        let at_once = self.asked.iter().find(|asked| asked.goal == Goal::Compacted);
+        at_once.or_else(|| self.asked.first()).map(|asked| (asked.goal, asked.joiner.clone()))
+    }
+
+    /// Answers those who have waited for this.
+    fn reached(&mut self, goal: Goal) {
+        for asked in self.asked.extract_if(.., |asked| asked.goal == goal) {
+            // Whoever asked may not wait any more.
+            drop(asked.reply.send(Ok(())));
+        }
+    }
 }
 
 /// What to do next.
@@ -83,10 +102,11 @@ impl Compaction {
         }
     }
 
-    pub(super) fn ask(&self, joiner: Joiner, reply: CompactReply) {
+    pub(super) fn ask(&self, asked: Asked) {
         let mut orders = self.orders();
         if !orders.stopping {
-            orders.asked.push((joiner, reply));
+            orders.look_again |= asked.goal == Goal::NothingStale;
+            orders.asked.push(asked);
             self.arrived.notify_all();
         }
     }
@@ -120,8 +140,9 @@ impl Compaction {
             return !orders.stopping;
         }
         // Whoever wants it at once is not kept waiting.
-        let waited =
-            self.arrived.wait_timeout_while(orders, duration, |orders| !orders.stopping && orders.asked.is_empty());
+        let waited = self.arrived.wait_timeout_while(orders, duration, |orders| {
+            !orders.stopping && orders.asked.iter().all(|asked| asked.goal != Goal::Compacted)
+        });
         let (orders, _) = waited.unwrap_or_else(PoisonError::into_inner);
         !orders.stopping
     }
@@ -143,6 +164,8 @@ pub(super) struct Compactor {
     pub(super) removed: Vec<u64>,
     /// Segments that can't be compacted as long as the store is open.
     pub(super) refused: BTreeSet<u64>,
+    /// Segments that were looked through, and have nothing stale that could be written anew.
+    pub(super) fresh: BTreeSet<u64>,
     /// An exchange that may have been carried out or not. Its files have to stay, and nothing else is done before it is.
     pub(super) pending: Option<Exchange>,
 }
@@ -165,32 +188,75 @@ impl Compactor {
 
     /// Waits until there is something to gain.
     fn next_order(&mut self) -> Order {
-        let compaction = &self.shared.compaction;
+        let shared = Arc::clone(&self.shared);
+        let compaction = &shared.compaction;
         let mut orders = compaction.orders();
         loop {
             if orders.stopping {
                 return Order::Stop;
             }
-            let joiner = match orders.asked.first() {
-                Some((joiner, _)) => Some((joiner.clone(), true)),
-                None if orders.news => orders.joiner.clone().map(|joiner| (joiner, false)),
+            if std::mem::take(&mut orders.look_again) {
+                self.fresh.clear();
+            }
+            let goal = orders.goal();
+            if (goal.is_some() || orders.news && orders.joiner.is_some())
+                && let Some(pending) = self.pending.take()
+            {
+                return Order::Retry(pending);
+            }
+            if let Some((Goal::NothingStale, joiner)) = goal {
+                let segments = orders.segments.clone();
+                drop(orders);
+                let plan = self.find_stale(&segments, &joiner);
+                if let Some(plan) = plan {
+                    return Order::Compact { plan, joiner, at_once: false };
+                }
+                orders = compaction.orders();
+                if !orders.look_again {
+                    orders.reached(Goal::NothingStale);
+                }
+                continue;
+            }
+            let at_once = goal.is_some();
+            let joiner = match goal {
+                Some((_, joiner)) => Some(joiner),
+                None if orders.news => orders.joiner.clone(),
                 None => None,
             };
-            if let Some((joiner, at_once)) = joiner {
-                if let Some(pending) = self.pending.take() {
-                    return Order::Retry(pending);
-                }
+            if let Some(joiner) = joiner {
                 if let Some(plan) = planner::choose(&orders.segments, &self.refused, self.segment_bytes, at_once) {
                     return Order::Compact { plan, joiner, at_once };
                 }
                 orders.news = false;
-                for (_, reply) in orders.asked.drain(..) {
-                    // Whoever asked may not wait any more.
-                    drop(reply.send(Ok(())));
+                orders.reached(Goal::Compacted);
+                if orders.goal().is_some() {
+                    continue;
                 }
             }
             orders = compaction.arrived.wait(orders).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// The next segment that holds something stale.
+    fn find_stale(&mut self, segments: &Segments, joiner: &Joiner) -> Option<Plan> {
+        for (number, row) in segments {
+            let is_known = self.refused.contains(number) || self.fresh.contains(number);
+            if row.state == SegmentState::Replaced || is_known {
+                continue;
+            }
+            // It is looked at once: what the joiner gives back as it was is not offered to it again and again.
+            self.fresh.insert(*number);
+            match self.shared.has_stale(*number, joiner) {
+                Ok(true) => return Some(Plan { segments: vec![*number], level: row.level.max(1) }),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::warn!(segment = number, %error, "a segment stays under the keys that it is under");
+                    self.shared.counters.compaction_failed();
+                    self.refused.insert(*number);
+                }
+            }
+        }
+        None
     }
 
     /// Carries a plan out.
@@ -199,7 +265,13 @@ impl Compactor {
         let mut pace = Pace { clock: &self.clock, shared: &shared, at_once, since: self.clock.elapsed() };
         let written = rewrite(&shared, joiner, plan, self.next_number, self.segment_bytes, &mut || pace.go_on());
         match written {
-            Ok(new) => self.exchange(Exchange { old: plan.segments.clone(), new, level: plan.level }, false),
+            Ok(new) => {
+                if !at_once {
+                    // Whatever is left in them that is stale could not be written anew.
+                    self.fresh.extend(new.iter().map(|new| new.segment.number()));
+                }
+                self.exchange(Exchange { old: plan.segments.clone(), new, level: plan.level }, false)
+            }
             Err(RewriteError::Stopped) => Ok(()),
             Err(RewriteError::Unfit { number, error }) => {
                 tracing::warn!(segments = ?plan.segments, %error, "segments stay as they are");
@@ -263,8 +335,8 @@ impl Compactor {
     fn wait_for_news(&self, error: &CompactError) {
         let mut orders = self.shared.compaction.orders();
         orders.news = false;
-        for (_, reply) in orders.asked.drain(..) {
-            drop(reply.send(Err(error.clone())));
+        for asked in orders.asked.drain(..) {
+            drop(asked.reply.send(Err(error.clone())));
         }
     }
 
@@ -272,8 +344,8 @@ impl Compactor {
         let mut orders = self.shared.compaction.orders();
         loop {
             let message = "an exchange before has failed".to_owned();
-            for (_, reply) in orders.asked.drain(..) {
-                drop(reply.send(Err(CompactError::Undecided { message: message.clone() })));
+            for asked in orders.asked.drain(..) {
+                drop(asked.reply.send(Err(CompactError::Undecided { message: message.clone() })));
             }
             if orders.stopping {
                 return;
@@ -287,6 +359,19 @@ impl Compactor {
         if !self.removed.is_empty() {
             drop(self.recorder.send(Task::Removed(std::mem::take(&mut self.removed))));
         }
+    }
+}
+
+impl Shared {
+    /// Whether a sealed segment has stale frames of topics that are there.
+    fn has_stale(&self, number: u64, joiner: &Joiner) -> Result<bool, JournalError> {
+        let (_, index) = Segment::open_sealed(&self.disk, self.journal, number)?;
+        let stale = |topic, entries: &[FrameEntry]| {
+            entries
+                .chunk_by(|before, after| before.key_version == after.key_version)
+                .any(|together| joiner.is_stale(topic, together[0].key_version))
+        };
+        Ok(index.topics().any(|(topic, entries)| stale(topic, entries) && !self.heads().is_forgotten(topic)))
     }
 }
 

@@ -12,7 +12,9 @@ use std::{
     },
 };
 
-use redb::{Database, ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, WriteTransaction,
+};
 
 use super::{error::OpenError, intact, overlay::Overlay};
 use crate::sys::{Disk, DiskFile};
@@ -149,6 +151,12 @@ impl Meta {
     /// Opens the database, if all of it is as it was written.
     pub(super) fn open(disk: &Disk) -> Result<Meta, OpenError> {
         let file = disk.open(META_FILE).map_err(OpenError::io("open", META_FILE))?;
+        match disk.remove(META_FILE_NEW) {
+            // A rewriting that was interrupted. It may hold keys that are deleted by now.
+            Ok(()) => disk.sync_dir("").map_err(OpenError::io("sync", "the data directory"))?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(OpenError::io("remove", META_FILE_NEW)(error)),
+        }
         if let Some((position, byte)) = intact::check(&file)? {
             let written = file.write_all_at(&[&[byte]], position).and_then(|()| file.sync_data());
             written.map_err(OpenError::io("write", META_FILE))?;
@@ -236,6 +244,54 @@ impl Meta {
         Ok(changed)
     }
 
+    /// Writes all that is committed into a new file, which takes the place of the old one: redb leaves what was deleted in pages that
+    /// nothing refers to, and keys must not stay there. The old file is overwritten in the end, as far as its file system does that in
+    /// place. After a crash there is the old file or the new one. An error before the exchange changes nothing.
+    pub(super) fn rewrite(&self) -> Result<(), redb::Error> {
+        let _exchanging = self.exchanging();
+        self.reopen()?;
+        if let Err(error) = self.copy() {
+            // It holds what the old one does, and must not stay behind. Opening removes it as well.
+            self.disk.remove(META_FILE_NEW).ok();
+            return Err(error);
+        }
+        let old = self.disk.open(META_FILE)?;
+        if let Err(error) = self.take_copy() {
+            self.fail(&error);
+            return Err(redb::Error::Io(io::Error::other(error.to_string())));
+        }
+        if let Err(error) = overwrite(&old) {
+            tracing::warn!(%error, "the old meta.redb is deleted, and was not overwritten before");
+        }
+        Ok(())
+    }
+
+    fn copy(&self) -> Result<(), redb::Error> {
+        let access = self.access.read().unwrap_or_else(PoisonError::into_inner);
+        let from = access.database()?.begin_read()?;
+        let copy = open(self.disk.create(META_FILE_NEW)?, &Arc::default())?;
+        let to = begin(&copy)?;
+        for table in [RECORDS, SEGMENTS, RANGES, TOPICS, STATE] {
+            let (from, mut to) = (from.open_table(table)?, to.open_table(table)?);
+            for row in from.iter()? {
+                let (key, value) = row?;
+                to.insert(key.value(), value.value())?;
+            }
+        }
+        Ok(to.commit()?)
+    }
+
+    /// Exchanges the files, and the database that is read from.
+    fn take_copy(&self) -> Result<(), redb::Error> {
+        let mut access = self.access.write().unwrap_or_else(PoisonError::into_inner);
+        // redb must have let go of the file before its name changes hands.
+        *access = Access::Lost;
+        self.disk.rename(META_FILE_NEW, META_FILE)?;
+        self.disk.sync_dir("")?;
+        *access = Access::File(open(self.disk.open(META_FILE)?, &self.doubtful)?);
+        Ok(())
+    }
+
     /// Whether there was no room, and nothing worse: a sync that fails leaves what nobody knows, for whatever reason.
     fn can_be_tried_again(&self, error: &redb::Error) -> bool {
         matches!(error, redb::Error::Io(error) if is_no_space(error)) && !self.doubtful.load(Ordering::SeqCst)
@@ -280,6 +336,19 @@ impl Meta {
     pub(super) fn close(&self) {
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Access::Closed;
     }
+}
+
+/// Makes zeros of a file that has no name any more.
+fn overwrite(file: &DiskFile) -> io::Result<()> {
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    let len = file.len()?;
+    let mut position = 0;
+    while position < len {
+        let bytes = usize::try_from(len - position).unwrap_or(usize::MAX).min(ZEROS.len());
+        file.write_all_at(&[&ZEROS[..bytes]], position)?;
+        position += bytes as u64;
+    }
+    file.sync_data()
 }
 
 pub(super) fn is_no_space(error: &io::Error) -> bool {

@@ -45,8 +45,23 @@ pub(super) struct Heads {
     pub(super) taking: Taking,
 }
 
-/// Somebody who waits for a compaction, and what joins blocks for it.
-pub(super) type Asked = (Joiner, CompactReply);
+/// Somebody who waits for a compaction.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// What joins blocks for it.
+    pub(super) joiner: Joiner,
+    pub(super) goal: Goal,
+    pub(super) reply: CompactReply,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// Everything is compacted, at once.
+    Compacted,
+    /// Nothing is stale any more, whenever that is.
+    NothingStale,
+}
 
 #[derive(Debug)]
 enum Topic {

@@ -196,6 +196,7 @@ impl LocalStore {
             next_number: known.next_compacted,
             removed: known.replaced.into_iter().collect(),
             refused: BTreeSet::new(),
+            fresh: BTreeSet::new(),
             pending: None,
         };
         let committer = Committer { shared: Arc::clone(&shared), writer: recovered.writer, recorder };

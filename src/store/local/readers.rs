@@ -1,7 +1,7 @@
 //! The threads that read: whatever may have to wait for the disk runs there, never on a task's worker.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     fmt,
     sync::{Arc, Condvar, Mutex, PoisonError},
 };
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     journal::{FrameEntry, JournalError, Segment, SegmentIndex, UnreadableFrame},
     model::{Offset, TopicId},
-    store::{Block, ReadError},
+    store::{Block, KeyUsage, ReadError},
 };
 
 /// How much memory the indexes of sealed segments may take, in bytes.
@@ -186,6 +186,31 @@ impl Shared {
                 None if bytes < bytes_max => {}
                 _ => return Ok(blocks),
             }
+        }
+    }
+
+    /// What a topic has under each version of its key, by the indexes alone.
+    pub(super) fn key_usage(&self, topic: TopicId) -> Result<BTreeMap<u32, KeyUsage>, ReadError> {
+        let mut usage: BTreeMap<u32, KeyUsage> = BTreeMap::new();
+        let mut from = Offset::FIRST;
+        loop {
+            let whereabouts = self.heads().find(topic, from, usize::MAX);
+            let entries = match whereabouts {
+                Whereabouts::Recent(_, entries) => entries,
+                Whereabouts::Nowhere => return Ok(usage),
+                Whereabouts::Catalogued => match self.catalogued(topic, from, usize::MAX)? {
+                    Some((_, entries)) => entries,
+                    None => return Ok(usage),
+                },
+            };
+            let Some(end) = entries.last().map(FrameEntry::end) else { return Ok(usage) };
+            // What was joined meanwhile may begin before; its events are counted once, its bytes as a whole.
+            for entry in &entries {
+                let again = u32::try_from(from.distance_from(entry.base)).unwrap_or(u32::MAX);
+                let events = if entry.base < from { entry.count.saturating_sub(again) } else { entry.count };
+                usage.entry(entry.key_version).or_default().add_block(events, entry.stored_bytes.into());
+            }
+            from = end;
         }
     }
 

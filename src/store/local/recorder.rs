@@ -15,15 +15,15 @@ use tokio::sync::oneshot;
 
 use super::{
     Shared, catalogue,
-    compactor::CompactReply,
     database::{RECORDS, STATE, is_no_space},
     exchange::{self, Exchange, ExtentChange},
+    heads::Asked,
     rows,
 };
 use crate::{
     journal::{Sealed, Tail},
     model::TopicId,
-    store::{AppendError, Joiner, Record, RecordError, Revision, Transaction},
+    store::{AppendError, Record, RecordError, Revision, Transaction},
 };
 
 pub(super) const REVISION: &[u8] = b"revision";
@@ -60,9 +60,11 @@ pub(super) enum Task {
     /// Puts compacted segments in the place of others.
     Exchange(Exchange, ExchangeReply),
     /// Asks for everything to be compacted that has been sealed by now.
-    Compact(Joiner, CompactReply),
+    Compact(Asked),
     /// The files of these replaced segments are gone.
     Removed(Vec<u64>),
+    /// Writes the database anew, so that nothing is left of what was deleted.
+    Scrub(oneshot::Sender<Result<(), RecordError>>),
     /// Notes the end, if the journal was closed in order, and stops.
     Stop(Option<Tail>, oneshot::Sender<Result<(), String>>),
 }
@@ -73,7 +75,7 @@ enum Outcome {
     Registered(Sealed),
     Forgotten(TopicId, oneshot::Sender<Result<(), AppendError>>),
     Exchanged(Exchange, Vec<ExtentChange>, ExchangeReply),
-    Compact(Joiner, CompactReply),
+    Compact(Asked),
     Removed,
     Stopped(oneshot::Sender<Result<(), String>>),
 }
@@ -104,8 +106,14 @@ impl Recorder {
             if !tasks.is_empty() {
                 self.carry_out(tasks);
             }
-            if let Some(last) = last {
-                self.carry_out(vec![last]);
+            match last {
+                Some(Task::Scrub(reply)) => {
+                    let scrubbed = self.shared.meta.rewrite().map_err(|error| record_error("scrub", &error));
+                    // It is done, whoever waits for it.
+                    drop(reply.send(scrubbed));
+                }
+                Some(last) => self.carry_out(vec![last]),
+                None => {}
             }
             if stop {
                 break;
@@ -176,7 +184,7 @@ impl Recorder {
                 drop(heads);
                 drop(reply.send(Ok(())));
             }
-            Outcome::Compact(joiner, reply) => self.shared.compaction.ask(joiner, reply),
+            Outcome::Compact(asked) => self.shared.compaction.ask(asked),
             Outcome::Removed => {}
             Outcome::Forgotten(topic, reply) => {
                 self.shared.heads().forgotten(topic);
@@ -197,7 +205,8 @@ impl Recorder {
                 let error = if applied { ExchangeError::Undecided(error) } else { ExchangeError::Refused(error) };
                 drop(reply.send(Err(error)));
             }
-            Task::Compact(joiner, reply) => self.shared.compaction.ask(joiner, reply),
+            Task::Compact(asked) => self.shared.compaction.ask(asked),
+            Task::Scrub(reply) => drop(reply.send(Err(record_error("scrub", error)))),
             Task::Stop(_, reply) => drop(reply.send(Err(error.to_string()))),
             // The next opening finds their files gone.
             Task::Removed(_) => {}
@@ -205,16 +214,16 @@ impl Recorder {
     }
 }
 
-/// Takes off the last task if it is one that nothing may stand in one transaction with: a stop, because nothing follows it, and an
-/// exchange, so that nothing else fails with it.
+/// Takes off the last task if it is one that nothing may stand in one transaction with: a stop, because nothing follows it, an
+/// exchange, so that nothing else fails with it, and a scrubbing, which is none.
 fn take_last(tasks: &mut Vec<Task>) -> Option<Task> {
-    tasks.pop_if(|task| matches!(task, Task::Stop(..) | Task::Exchange(..)))
+    tasks.pop_if(|task| matches!(task, Task::Stop(..) | Task::Exchange(..) | Task::Scrub(_)))
 }
 
 fn changes_segments(task: &Task) -> bool {
     match task {
         Task::Register(_) | Task::Forget(..) | Task::Exchange(..) | Task::Removed(_) => true,
-        Task::Commit(..) | Task::Compact(..) | Task::Stop(..) => false,
+        Task::Commit(..) | Task::Compact(..) | Task::Scrub(_) | Task::Stop(..) => false,
     }
 }
 
@@ -228,8 +237,9 @@ fn to_outcome(task: Task, applied: Applied) -> Outcome {
             let Applied::Exchange(changes) = applied else { unreachable!("an exchange was applied as one") };
             Outcome::Exchanged(exchange, changes, reply)
         }
-        Task::Compact(joiner, reply) => Outcome::Compact(joiner, reply),
+        Task::Compact(asked) => Outcome::Compact(asked),
         Task::Removed(_) => Outcome::Removed,
+        Task::Scrub(_) => unreachable!("it is no part of a transaction"),
         Task::Register(sealed) => Outcome::Registered(sealed),
         Task::Forget(topic, reply) => Outcome::Forgotten(topic, reply),
         Task::Stop(_, reply) => Outcome::Stopped(reply),
@@ -245,7 +255,7 @@ fn apply(transaction: &WriteTransaction, task: &Task) -> Result<Applied, redb::E
         Task::Register(sealed) => catalogue::register(transaction, sealed)?,
         Task::Forget(topic, _) => catalogue::forget(transaction, *topic)?,
         Task::Stop(Some(tail), _) => catalogue::set_mark(transaction, *tail)?,
-        Task::Compact(..) | Task::Stop(None, _) => {}
+        Task::Compact(..) | Task::Scrub(_) | Task::Stop(None, _) => {}
     }
     Ok(Applied::Nothing)
 }

@@ -170,7 +170,7 @@ impl FrameCount {
 
 pub(super) fn block_size(entry: &FrameEntry) -> BlockSize {
     let bytes = usize::try_from(entry.raw_bytes.max(entry.stored_bytes)).unwrap_or(usize::MAX);
-    BlockSize { base: entry.base, end: entry.end(), bytes }
+    BlockSize { base: entry.base, end: entry.end(), key_version: entry.key_version, bytes }
 }
 
 impl SegmentRow {

@@ -1,6 +1,9 @@
 //! The store's two seams over what the threads share.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, mpsc},
+};
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -8,14 +11,14 @@ use tokio::sync::oneshot;
 use super::{
     Shared,
     database::{Meta, RECORDS},
-    heads::{Taking, Target},
+    heads::{Asked, Goal, Taking, Target},
     recorder::{Task, decode, record_error},
 };
 use crate::{
     model::{Offset, Rlid, Time, TopicId},
     store::{
-        AppendError, Block, BlockStore, CompactError, Extent, Joiner, ReadError, Record, RecordError, RecordStore,
-        Revision, Stats, Transaction, blocks::Reply,
+        AppendError, Block, BlockStore, CompactError, Extent, Joiner, KeyUsage, ReadError, Record, RecordError,
+        RecordStore, Revision, Stats, Transaction, blocks::Reply,
     },
 };
 
@@ -32,6 +35,17 @@ impl Seam {
         // Nobody may wait for the result any more.
         self.shared.readers.submit(move |shared| drop(reply.send(read(shared))));
         result.await.ok()
+    }
+
+    fn ask(&self, joiner: Joiner, goal: Goal) -> Reply<'_, Result<(), CompactError>> {
+        let (reply, result) = oneshot::channel();
+        let mut heads = self.shared.heads();
+        if matches!(heads.taking, Taking::Yes | Taking::Poisoned(_)) {
+            heads.asked.push(Asked { joiner, goal, reply });
+            drop(heads);
+            self.shared.arrived.notify_all();
+        }
+        Box::pin(async move { result.await.unwrap_or(Err(CompactError::Closed)) })
     }
 
     fn seek(&self, topic: TopicId, target: Target) -> Reply<'_, Result<Offset, ReadError>> {
@@ -83,14 +97,18 @@ impl BlockStore for Seam {
     }
 
     fn compact(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
-        let (reply, result) = oneshot::channel();
-        let mut heads = self.shared.heads();
-        if matches!(heads.taking, Taking::Yes | Taking::Poisoned(_)) {
-            heads.asked.push((joiner, reply));
-            drop(heads);
-            self.shared.arrived.notify_all();
-        }
-        Box::pin(async move { result.await.unwrap_or(Err(CompactError::Closed)) })
+        self.ask(joiner, Goal::Compacted)
+    }
+
+    fn rewrite_stale(&self, joiner: Joiner) -> Reply<'_, Result<(), CompactError>> {
+        self.ask(joiner, Goal::NothingStale)
+    }
+
+    fn key_usage(&self, topic: TopicId) -> Reply<'_, Result<BTreeMap<u32, KeyUsage>, ReadError>> {
+        Box::pin(async move {
+            let counted = self.on_reader(move |shared| shared.key_usage(topic)).await;
+            counted.unwrap_or(Err(ReadError::Closed))
+        })
     }
 
     fn compact_in_background(&self, joiner: Joiner) {
@@ -135,6 +153,12 @@ impl RecordStore for Seam {
     fn commit(&self, transaction: Transaction) -> Reply<'_, Result<Revision, RecordError>> {
         let (reply, result) = oneshot::channel();
         drop(self.recorder.send(Task::Commit(transaction, reply)));
+        Box::pin(async move { result.await.unwrap_or(Err(RecordError::Closed)) })
+    }
+
+    fn scrub(&self) -> Reply<'_, Result<(), RecordError>> {
+        let (reply, result) = oneshot::channel();
+        drop(self.recorder.send(Task::Scrub(reply)));
         Box::pin(async move { result.await.unwrap_or(Err(RecordError::Closed)) })
     }
 

@@ -1,6 +1,8 @@
 //! Crashes, faults and damage, with blocks and records on one simulated disk.
 
 mod faults;
+mod scrubbing;
+mod stale;
 mod unsynced;
 
 use std::collections::BTreeMap;

@@ -155,6 +155,10 @@ impl RecordStore for Archive {
         Box::pin(std::future::ready(Err(RecordError::Closed)))
     }
 
+    fn scrub(&self) -> Reply<'_, Result<(), RecordError>> {
+        Box::pin(std::future::ready(Err(RecordError::Closed)))
+    }
+
     fn health(&self) -> Result<(), RecordError> {
         Err(RecordError::Closed)
     }
