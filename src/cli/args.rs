@@ -4,7 +4,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    bench, compact, complete, completions, dev_server, env, exit_codes, info, login, logout, man,
+    bench, compact, complete, completions, dev_server, encryption, env, exit_codes, info, login, logout, man,
     output::{Color, Format},
     profile, publish, serve, status, tail, topic, verify, whoami,
 };
@@ -103,6 +103,7 @@ pub(super) enum Command {
     Topic(topic::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Encryption(encryption::Args),
     Verify(verify::Args),
     Compact(compact::Args),
     Bench(bench::Args),
@@ -126,6 +127,7 @@ pub(super) struct Uses {
 impl Command {
     pub(super) fn uses(&self) -> Uses {
         let (profile, server, output) = match self {
+            Command::Encryption(args) => return args.uses(),
             Command::Logout(_) => (true, false, false),
             Command::Login(_)
             | Command::Whoami(_)

@@ -10,7 +10,7 @@ use super::{
     error::Result,
     output::{Color, Output},
 };
-use crate::{client::TopicSummary, config::Environment, sys::Clock};
+use crate::{client::TopicSummary, config::Environment, credentials::KnownTopicKey, sys::Clock};
 
 /// How long a person who pressed the tab key can be kept waiting.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -40,6 +40,24 @@ pub(super) fn topics() -> Vec<CompletionCandidate> {
     };
     // A completion that fails offers nothing; there is nowhere to say why.
     topics().unwrap_or_default().into_iter().map(|topic| CompletionCandidate::new(topic.name)).collect()
+}
+
+/// The topics that there are topic keys for.
+pub(super) fn topics_with_keys() -> Vec<CompletionCandidate> {
+    let mut names: Vec<String> = known_topic_keys().into_iter().map(|key| key.topic_name).collect();
+    names.dedup();
+    names.into_iter().map(CompletionCandidate::new).collect()
+}
+
+/// The topic keys, with what they are for.
+pub(super) fn topic_keys() -> Vec<CompletionCandidate> {
+    let candidate = |key: KnownTopicKey| CompletionCandidate::new(key.id.to_string()).help(Some(key.topic_name.into()));
+    known_topic_keys().into_iter().map(candidate).collect()
+}
+
+fn known_topic_keys() -> Vec<KnownTopicKey> {
+    let known = || -> Result<Vec<KnownTopicKey>> { Ok(context()?.credentials()?.topic_keys()?) };
+    known().unwrap_or_default()
 }
 
 /// What a command would have that was typed without flags.

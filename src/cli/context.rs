@@ -132,6 +132,7 @@ impl From<SecretError> for CliError {
             | SecretError::WrongPassphrase { .. }
             | SecretError::KeyringLocked { .. }
             | SecretError::NoVariable { .. } => CliError::not_allowed(chained.message),
+            SecretError::TopicKeyUnknown { .. } => CliError::not_found(chained.message),
             _ => chained,
         };
         CliError { hint, ..chained }

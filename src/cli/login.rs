@@ -5,7 +5,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::ValueEnum;
 use serde_json::json;
 
 use super::{
@@ -13,13 +12,14 @@ use super::{
     error::{CliError, Result},
     output::Detail,
     prompt,
+    storage::{Storage, kept},
     target::Target,
     trust::TrustFiles,
 };
 use crate::{
     client::{self, Address, Claims, Client, Endpoint},
     config::{Setting, Source},
-    credentials::{Profile, SecretPlace, Stored, Wanted, Why, read_credential_file},
+    credentials::{Profile, SecretPlace, Stored, Why, read_credential_file},
     model::Secret,
     sys::files::read_file,
 };
@@ -68,27 +68,6 @@ pub(super) struct Args {
     /// Remember where the secret is instead of the secret: env://NAME, file://PATH, cmd://COMMAND or op://ITEM
     #[arg(long, value_name = "REFERENCE", conflicts_with_all = ["secret_file", "storage"])]
     secret_reference: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Storage {
-    /// The keyring, or else the vault
-    Best,
-    Keyring,
-    Vault,
-    /// A file that is not encrypted
-    File,
-}
-
-impl Storage {
-    fn wanted(self) -> Wanted {
-        match self {
-            Storage::Best => Wanted::Best,
-            Storage::Keyring => Wanted::Keyring,
-            Storage::Vault => Wanted::Vault,
-            Storage::File => Wanted::File,
-        }
-    }
 }
 
 impl Args {
@@ -233,14 +212,7 @@ fn login_hint(error: &CliError) -> Option<String> {
 
 fn report(context: &mut Context, endpoint: &Endpoint, name: &str, claims: &Claims, stored: &Stored) -> Result<()> {
     let place = String::from(stored.place.clone());
-    let kept = match (&stored.path, &stored.why) {
-        (_, Why::NoKeyring { reason }) => {
-            format!("the secret is in the encrypted vault, because there is no keyring here ({reason})")
-        }
-        (_, Why::Best) => "the secret is in the keyring of the operating system".to_owned(),
-        (Some(path), Why::Wanted) => format!("the secret is in {}, as you wanted", path.display()),
-        (None, Why::Wanted) => format!("the secret is in {place}, as you wanted"),
-    };
+    let kept = kept("the secret", stored);
     context.output.note(&format!("signed in to {} as profile {name}; {kept}", endpoint.address()));
     if context.output.format().is_none() && context.output.jq().is_none() {
         return Ok(());

@@ -1,18 +1,18 @@
 //! An event as one line of JSON, which holds everything that publishing it again needs.
 //!
 //! The line starts with `{"ensign":1,`. The data is there as it was, byte for byte: JSON stands verbatim, other text as
-//! a string, everything else in base 64; `encoding` says which. What the server assigns (topic, offset, id, commit
-//! time) is there to be read and not used when the line is published.
+//! a string, everything else in base 64; `encoding` says which. What is encrypted stays so, and says how. What the server
+//! assigns (topic, offset, id, commit time) is there to be read and not used when the line is published.
 
 use std::{borrow::Cow, collections::BTreeMap, io::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{
-    client::Event,
+    client::{Encryption, Event},
     model::{Mimetype, Schema, Time},
 };
 
@@ -28,6 +28,7 @@ pub(super) struct Record {
     pub(super) metadata: BTreeMap<String, String>,
     pub(super) key: Bytes,
     pub(super) created: Option<Time>,
+    pub(super) encryption: Option<Encryption>,
 }
 
 /// Appends an event as a record, without an end of line.
@@ -59,12 +60,19 @@ pub(super) fn write(event: &Event, topic: &str, line: &mut Vec<u8>) {
             Err(_) => put(line, format_args!("{{\"base64\":\"{}\"}}", STANDARD.encode(&event.key))),
         }
     }
+    if let Some(encryption) = &event.encryption {
+        let field = EncryptionField::of(encryption);
+        put(line, format_args!(",\"encryption\":"));
+        serde_json::to_writer(&mut *line, &field).expect("numbers and texts can be written to memory");
+    }
     put_data(line, event);
     line.push(b'}');
 }
 
 fn put_data(line: &mut Vec<u8>, event: &Event) {
-    if matches!(event.mimetype, Mimetype::JSON | JSON_LD) && stands_verbatim(&event.data) {
+    if event.is_encrypted() {
+        put(line, format_args!(",\"encoding\":\"base64\",\"data\":\"{}\"", STANDARD.encode(&event.data)));
+    } else if matches!(event.mimetype, Mimetype::JSON | JSON_LD) && stands_verbatim(&event.data) {
         put(line, format_args!(",\"encoding\":\"json\",\"data\":"));
         line.extend_from_slice(&event.data);
     } else if let Ok(text) = std::str::from_utf8(&event.data) {
@@ -113,6 +121,7 @@ struct Line<'a> {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
     key: Option<KeyField<'a>>,
+    encryption: Option<EncryptionField<'a>>,
     encoding: Encoding,
     #[serde(borrow)]
     data: &'a RawValue,
@@ -132,6 +141,55 @@ enum KeyField<'a> {
     Bytes { base64: Cow<'a, str> },
 }
 
+/// How the data is encrypted. Algorithms are the numbers of the protocol; bytes are in base 64.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EncryptionField<'a> {
+    algorithm: i32,
+    key_id: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    sealing_algorithm: i32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    signature_algorithm: i32,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    encryption_key: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    hmac_secret: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    signature: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+impl EncryptionField<'_> {
+    fn of(encryption: &Encryption) -> EncryptionField<'_> {
+        EncryptionField {
+            algorithm: encryption.encryption_algorithm,
+            key_id: Cow::Borrowed(&encryption.public_key_id),
+            sealing_algorithm: encryption.sealing_algorithm,
+            signature_algorithm: encryption.signature_algorithm,
+            encryption_key: STANDARD.encode(&encryption.encryption_key),
+            hmac_secret: STANDARD.encode(&encryption.hmac_secret),
+            signature: STANDARD.encode(&encryption.signature),
+        }
+    }
+
+    fn read(self) -> Result<Encryption, String> {
+        Ok(Encryption {
+            public_key_id: self.key_id.into_owned(),
+            encryption_key: unbase64(&self.encryption_key)?.into(),
+            hmac_secret: unbase64(&self.hmac_secret)?.into(),
+            signature: unbase64(&self.signature)?.into(),
+            sealing_algorithm: self.sealing_algorithm,
+            encryption_algorithm: self.algorithm,
+            signature_algorithm: self.signature_algorithm,
+        })
+    }
+}
+
 #[derive(Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum Encoding {
@@ -146,7 +204,6 @@ pub(super) fn read(line: &[u8]) -> Result<Record, String> {
     if line.ensign != 1 {
         return Err(format!("version {} is unknown", line.ensign));
     }
-    let unbase64 = |text: &str| STANDARD.decode(text).map_err(|error| format!("base 64: {error}"));
     let data = match line.encoding {
         Encoding::Json => line.data.get().as_bytes().to_vec(),
         encoding => {
@@ -167,7 +224,12 @@ pub(super) fn read(line: &[u8]) -> Result<Record, String> {
         metadata: line.metadata,
         key: key.into(),
         created: created.map_err(|error| error.to_string())?,
+        encryption: line.encryption.map(EncryptionField::read).transpose()?,
     })
+}
+
+fn unbase64(text: &str) -> Result<Vec<u8>, String> {
+    STANDARD.decode(text).map_err(|error| format!("base 64: {error}"))
 }
 
 fn read_mimetype(text: &str) -> Result<Mimetype, String> {
@@ -247,6 +309,23 @@ mod tests {
         check(b"\xff\0", Mimetype::JSON, r#""encoding":"base64","data":"/wA="}"#);
     }
 
+    /// Also where ciphertext happens to be text, it is not shown as such.
+    #[test]
+    fn what_is_encrypted_says_how() {
+        let mut event = event(b"abc", Mimetype::JSON);
+        let encryption = Encryption {
+            public_key_id: "01JD2W7Q1M8KQX3V9Z4T5B6C7D.1".to_owned(),
+            encryption_algorithm: Encryption::AES256_GCM,
+            ..Encryption::default()
+        };
+        event.encryption = Some(std::sync::Arc::new(encryption));
+        let expected = concat!(
+            r#","encryption":{"algorithm":110,"key_id":"01JD2W7Q1M8KQX3V9Z4T5B6C7D.1"},"#,
+            r#""encoding":"base64","data":"YWJj"}"#,
+        );
+        assert!(line(&event).ends_with(expected), "{}", line(&event));
+    }
+
     #[test]
     fn what_is_no_record() {
         for bad in [
@@ -256,6 +335,7 @@ mod tests {
             r#"{"ensign":1,"mimetype":"text/plain","encoding":"text","data":1}"#,
             r#"{"ensign":1,"mimetype":"text/plain","encoding":"base64","data":"!"}"#,
             r#"{"ensign":1,"mimetype":"nothing","encoding":"text","data":"x"}"#,
+            r#"{"ensign":1,"mimetype":"text/plain","encryption":{"algorithm":110},"encoding":"base64","data":"eA=="}"#,
             r#"{"ensign":1,"mimetype":"text/plain","encoding":"text","data":"x","type":{"name":"a","version":"1"}}"#,
         ] {
             assert!(read(bad.as_bytes()).is_err(), "{bad}");
@@ -275,6 +355,7 @@ mod tests {
             metadata in prop::collection::btree_map(".{0,5}", ".{0,5}", 0..3),
             mimetype in prop::sample::select(vec![0, 1, 2, 50, 51, 52, 77, 100, 1009]),
             nanos in prop::option::of(any::<i64>()),
+            encryption in prop::option::of((any::<i32>(), any::<i32>(), ".{0,9}", prop::collection::vec(any::<u8>(), 0..5))),
         ) {
             let bytes = if as_text { text.as_bytes() } else { &data };
             let mut event = event(bytes, Mimetype(mimetype));
@@ -283,6 +364,19 @@ mod tests {
             event.schema = typed.then_some(Schema { name, major, minor, patch });
             event.metadata = metadata;
             event.created = nanos.map(Time::from_nanos);
+            event.encryption = encryption.map(|(algorithm, other, public_key_id, bytes)| {
+                let (encryption_key, hmac_secret) = (Bytes::from(bytes.clone()), Bytes::from(bytes.repeat(2)));
+                let signature = Bytes::from(bytes.repeat(3));
+                std::sync::Arc::new(Encryption {
+                    public_key_id,
+                    encryption_key,
+                    hmac_secret,
+                    signature,
+                    sealing_algorithm: other,
+                    encryption_algorithm: algorithm,
+                    signature_algorithm: other.wrapping_add(1),
+                })
+            });
             let line = line(&event);
             prop_assert!(!line.contains('\n'));
             prop_assert!(line.as_bytes().starts_with(MARK));
@@ -293,6 +387,7 @@ mod tests {
             prop_assert_eq!(record.metadata, event.metadata);
             prop_assert_eq!(record.key, event.key);
             prop_assert_eq!(record.created, event.created);
+            prop_assert_eq!(record.encryption.as_ref(), event.encryption.as_deref());
         }
     }
 }

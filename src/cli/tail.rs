@@ -10,9 +10,10 @@ use super::{
     error::{CliError, Kind, Result},
     human::Span,
     output::EventWriter,
+    topic_keys,
 };
 use crate::{
-    client::{Client, ClientError, Code, Delivery, Subscriber, SubscriberOptions},
+    client::{Client, ClientError, Code, Delivery, Event, OpenFailure, Opener, Subscriber, SubscriberOptions},
     model::{Position, Ulid},
 };
 
@@ -25,11 +26,16 @@ use crate::{
 /// without losing anything. With -o raw each event's data is followed by an end of line and by nothing else: what was
 /// published line by line comes out as it was, with an end of line behind the last line also where the file had none.
 /// Data that itself holds ends of lines can't be told apart in that form; use -o jsonl for it.
+///
+/// Events whose data is encrypted with a topic key are shown as such, unless --decrypt is given; with -o jsonl they can be
+/// published again as they are. --decrypt stops with an error at an event that it can't decrypt, that was changed,
+/// or that is not encrypted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign tail flights --from start
   $ ensign tail orders payments --from -15m -o 'template={topic} {offset} {data}'
   $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
+  $ ensign tail orders --from start --decrypt
 
 Positions are start, end (or now), an offset, an event's id, a time (RFC 3339
 or a date) or an age like -15m.")]
@@ -53,6 +59,18 @@ pub(super) struct Args {
     /// Stop when no event has come for this long
     #[arg(long, value_name = "DURATION")]
     idle: Option<Span>,
+
+    /// Decrypt the data of events with the topic keys that are here
+    #[arg(long)]
+    decrypt: bool,
+
+    /// Show also events that are not encrypted
+    #[arg(long, requires = "decrypt")]
+    allow_unencrypted: bool,
+
+    /// Decrypt what was encrypted for this topic and published again
+    #[arg(long, value_name = "TOPIC", requires = "decrypt", add = ArgValueCandidates::new(complete::topics_with_keys))]
+    encrypted_for: Option<String>,
 }
 
 /// What a subscription has to say, and which one it is.
@@ -69,6 +87,7 @@ impl Args {
             writer.finish(&mut context.output)?;
             return context.output.flush();
         }
+        let openers = self.openers(context)?;
         let client = context.connect().await?;
         let mut names = Vec::new();
         let mut subscribers = Vec::new();
@@ -78,7 +97,7 @@ impl Args {
             subscribers.push(subscriber);
         }
         let mut reports = spawn(subscribers);
-        let result = self.read(context, &mut writer, &names, &mut reports).await;
+        let result = self.read(context, &mut writer, &names, &openers, &mut reports).await;
         match &result {
             Err(error) if error.kind == Kind::ClosedPipe => {}
             _ => {
@@ -87,6 +106,15 @@ impl Args {
             }
         }
         result
+    }
+
+    /// What decrypts each topic's events, as it was named; nothing when they are shown as they are.
+    fn openers(&self, context: &Context) -> Result<Vec<Opener>> {
+        let opener = |topic: &String| match &self.encrypted_for {
+            Some(other) => Ok(topic_keys::opener(context, other)?.anywhere()),
+            None => topic_keys::opener(context, topic),
+        };
+        self.topics.iter().filter(|_| self.decrypt).map(opener).collect()
     }
 
     async fn subscribe(&self, client: &Client, topic: &str) -> Result<Subscriber> {
@@ -111,6 +139,7 @@ impl Args {
         context: &mut Context,
         writer: &mut EventWriter,
         names: &[String],
+        openers: &[Opener],
         reports: &mut mpsc::Receiver<Report>,
     ) -> Result<()> {
         let mut left = self.limit.unwrap_or(u64::MAX);
@@ -139,17 +168,29 @@ impl Args {
                     context.output.note(&format!("{reason}; connecting again"));
                 }
                 Delivery::Events(events) => {
-                    for event in &events {
+                    for mut event in events {
                         if left == 0 {
                             break;
                         }
                         left -= 1;
-                        writer.write(&mut context.output, event, &names[index])?;
+                        if let Some(opener) = openers.get(index) {
+                            self.decrypt(context, opener, &mut event, &names[index])?;
+                        }
+                        writer.write(&mut context.output, &event, &names[index])?;
                     }
                 }
             }
         }
         Ok(())
+    }
+}
+
+impl Args {
+    fn decrypt(&self, context: &Context, opener: &Opener, event: &mut Event, topic: &str) -> Result<()> {
+        match opener.open(event) {
+            Err(error) if error.failure == OpenFailure::NotEncrypted && self.allow_unencrypted => Ok(()),
+            opened => opened.map_err(|error| topic_keys::not_opened(context, &error, topic)),
+        }
     }
 }
 

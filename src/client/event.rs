@@ -166,6 +166,11 @@ impl Event {
         Ok(read)
     }
 
+    /// Whether the data is ciphertext, as its publisher says.
+    pub fn is_encrypted(&self) -> bool {
+        self.encryption.as_ref().is_some_and(|encryption| encryption.is_encrypted())
+    }
+
     /// Takes over what its publisher encoded.
     fn set(&mut self, event: wire::Event) {
         self.created = event.created.map(|time| Time::from_parts(time.seconds, time.nanos));

@@ -17,8 +17,20 @@ use crate::{
 /// How many characters of an event's data a table shows.
 const PREVIEW_LETTERS: usize = 200;
 
-const COLUMNS: [&str; 11] =
-    ["topic", "offset", "id", "committed", "created", "mimetype", "type", "key", "metadata", "encoding", "data"];
+const COLUMNS: [&str; 12] = [
+    "topic",
+    "offset",
+    "id",
+    "committed",
+    "created",
+    "mimetype",
+    "type",
+    "key",
+    "metadata",
+    "encoding",
+    "data",
+    "encryption_key",
+];
 
 /// Writes events to an output.
 #[derive(Debug)]
@@ -118,6 +130,7 @@ impl EventWriter {
         let committed = human::or_dash(committed);
         let schema = human::or_dash(event.schema.as_ref().map(short_type));
         let preview = match std::str::from_utf8(&event.data) {
+            _ if event.is_encrypted() => format!("[encrypted, key {}]", visible(encryption_key(event))),
             Ok(text) => {
                 let end = text.char_indices().nth(PREVIEW_LETTERS).map(|(index, _)| index);
                 let cut = end.map(|end| format!("{}…", &text[..end]));
@@ -147,8 +160,14 @@ fn text_or_base64(bytes: &[u8]) -> (&'static str, String) {
     }
 }
 
+/// The name of the key that the data is encrypted with; nothing when it is not.
+fn encryption_key(event: &Event) -> &str {
+    event.encryption.as_ref().filter(|_| event.is_encrypted()).map_or("", |encryption| &encryption.public_key_id)
+}
+
 fn csv_row(event: &Event, topic: &str) -> Vec<String> {
-    let (encoding, data) = text_or_base64(&event.data);
+    let (encoding, data) =
+        if event.is_encrypted() { ("base64", STANDARD.encode(&event.data)) } else { text_or_base64(&event.data) };
     let time = |time: Option<Time>| time.map(|time| time.to_string()).unwrap_or_default();
     let metadata = serde_json::to_string(&event.metadata).expect("a map of texts has a JSON form");
     vec![
@@ -163,6 +182,7 @@ fn csv_row(event: &Event, topic: &str) -> Vec<String> {
         metadata,
         encoding.to_owned(),
         data,
+        encryption_key(event).to_owned(),
     ]
 }
 

@@ -4,7 +4,6 @@ use std::{
     collections::BTreeMap,
     io::{self, Read},
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -15,13 +14,14 @@ use super::{
     format::{self, InputFormat},
     format_name,
     lines::{Content, Line, LineReader},
+    wrapping::{self, Wrapping},
 };
 use crate::{
     cli::{
         error::{CliError, Result},
-        record::{self, Record},
+        record,
     },
-    client::{Draft, Envelope},
+    client::{Draft, Sealer},
     model::{Mimetype, Schema, limits::EVENT_BYTES_MAX},
     sys::{Clock, files::FileReader},
 };
@@ -33,7 +33,7 @@ const BATCHES_MAX: usize = 2;
 const VALUES_PER_BATCH: usize = 256;
 
 /// The name of the metadata that holds a CSV file's first row.
-const HEADER_NAME: &str = "csv.header";
+pub(super) const HEADER_NAME: &str = "csv.header";
 
 /// What is to be read.
 #[derive(Debug)]
@@ -97,6 +97,16 @@ pub(super) struct Recipe {
     pub(super) header: bool,
     /// Whether records are taken for what they describe.
     pub(super) records: bool,
+    /// What encrypts the events.
+    pub(super) sealer: Option<Sealer>,
+}
+
+impl Recipe {
+    /// What events of this media type have in common, encoded once.
+    fn wrapping(&self, mimetype: Mimetype) -> Wrapping {
+        let key = self.key.clone().unwrap_or_default();
+        Wrapping::new(self.sealer.as_ref(), mimetype, self.schema.as_ref(), self.metadata.clone(), key)
+    }
 }
 
 /// Where an event came from: an input, and a line of it from 1 (a value, in JSON; nothing, for a whole file).
@@ -134,6 +144,16 @@ pub(super) struct Batch {
     pub(super) failure: Option<CliError>,
 }
 
+impl Batch {
+    /// Takes an event up, or why it is none.
+    fn add(&mut self, origin: Origin, draft: std::result::Result<Draft, String>) {
+        match draft {
+            Ok(draft) => self.drafts.push(draft),
+            Err(why) => self.refused.push((origin, why)),
+        }
+    }
+}
+
 /// Reads the inputs one after the other. The thread ends with them, or when nobody takes the batches any more.
 pub(super) fn spawn(inputs: Vec<Input>, recipe: Recipe, clock: Clock) -> mpsc::Receiver<Batch> {
     let (sender, receiver) = mpsc::channel(BATCHES_MAX);
@@ -164,7 +184,7 @@ struct Reader {
     format: InputFormat,
     mimetype: Mimetype,
     recipe: Recipe,
-    envelope: Arc<Envelope>,
+    wrapping: Wrapping,
     clock: Clock,
     sender: mpsc::Sender<Batch>,
 }
@@ -185,25 +205,8 @@ impl Reader {
             None => format.mimetype(),
         };
         let mimetype = recipe.mimetype.unwrap_or_else(guessed);
-        let mut reader = Reader {
-            input: index,
-            name: input.name(),
-            format,
-            mimetype,
-            envelope: Arc::new(Envelope::new(mimetype, None, BTreeMap::new(), Bytes::new())),
-            recipe,
-            clock,
-            sender,
-        };
-        reader.seal();
-        reader
-    }
-
-    /// Encodes once what the events have in common.
-    fn seal(&mut self) {
-        let Recipe { schema, metadata, key, .. } = &self.recipe;
-        let key = key.clone().unwrap_or_default();
-        self.envelope = Arc::new(Envelope::new(self.mimetype, schema.as_ref(), metadata.clone(), key));
+        let wrapping = recipe.wrapping(mimetype);
+        Reader { input: index, name: input.name(), format, mimetype, wrapping, recipe, clock, sender }
     }
 
     fn read(&mut self, source: impl Read) -> std::result::Result<(), Stopped> {
@@ -245,7 +248,7 @@ impl Reader {
                     let row = row.strip_suffix(b"\r").unwrap_or(row);
                     let text = String::from_utf8_lossy(row).into_owned();
                     self.recipe.metadata.entry(HEADER_NAME.to_owned()).or_insert(text);
-                    self.seal();
+                    self.wrapping = self.recipe.wrapping(self.mimetype);
                     continue;
                 }
                 self.add_line(line, created, &mut batch);
@@ -272,7 +275,7 @@ impl Reader {
         }
         if self.recipe.records && data.starts_with(record::MARK) {
             match record::read(data.strip_suffix(b"\r").unwrap_or(&data)) {
-                Ok(record) => batch.drafts.push(self.draft_of_record(record, origin)),
+                Ok(record) => batch.add(origin, wrapping::draft_of_record(&self.recipe, record, origin)),
                 Err(what) => {
                     let what =
                         format!("it starts like a record and is none ({what}); --no-records publishes it as it is");
@@ -287,22 +290,7 @@ impl Reader {
             batch.refused.push((origin, format!("not JSON: {error}; --format lines takes every line")));
             return;
         }
-        let envelope = self.envelope.clone();
-        batch.drafts.push(Draft { data, envelope, created: Some(created), tag: origin.tag() });
-    }
-
-    /// A record as the event that it describes; what the command line says goes first.
-    fn draft_of_record(&self, record: Record, origin: Origin) -> Draft {
-        let mut metadata = record.metadata;
-        let said = self.recipe.metadata.iter().filter(|(name, _)| *name != HEADER_NAME);
-        metadata.extend(said.map(|(name, value)| (name.clone(), value.clone())));
-        let envelope = Envelope::new(
-            self.recipe.mimetype.unwrap_or(record.mimetype),
-            self.recipe.schema.as_ref().or(record.schema.as_ref()),
-            metadata,
-            self.recipe.key.clone().unwrap_or(record.key),
-        );
-        Draft { data: record.data, envelope: Arc::new(envelope), created: record.created, tag: origin.tag() }
+        batch.add(origin, self.wrapping.draft(data, Some(created), origin));
     }
 
     fn read_values(&self, source: impl Read) -> std::result::Result<(), Stopped> {
@@ -314,8 +302,7 @@ impl Reader {
             let origin = Origin { input: self.input, line: number };
             let data = Bytes::from(value.get().to_owned());
             batch.bytes += data.len() as u64;
-            let (envelope, created) = (self.envelope.clone(), Some(self.clock.now()));
-            batch.drafts.push(Draft { data, envelope, created, tag: origin.tag() });
+            batch.add(origin, self.wrapping.draft(data, Some(self.clock.now()), origin));
             let full = batch.drafts.len() >= VALUES_PER_BATCH || batch.bytes >= EVENT_BYTES_MAX as u64;
             stopped = full && self.send(std::mem::take(&mut batch)).is_err();
             !stopped
@@ -343,8 +330,7 @@ impl Reader {
         } else if data.is_empty() {
             batch.refused.push((origin, "it is empty, and an event needs data".to_owned()));
         } else {
-            let (envelope, created) = (self.envelope.clone(), Some(self.clock.now()));
-            batch.drafts.push(Draft { data: data.into(), envelope, created, tag: origin.tag() });
+            batch.add(origin, self.wrapping.draft(data.into(), Some(self.clock.now()), origin));
         }
         self.send(batch)
     }
@@ -373,6 +359,7 @@ mod tests {
             key: None,
             header: true,
             records: true,
+            sealer: None,
         }
     }
 

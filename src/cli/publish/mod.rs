@@ -5,6 +5,7 @@ mod format;
 mod input;
 mod lines;
 mod report;
+mod wrapping;
 
 use std::{collections::BTreeMap, path::PathBuf, pin::pin, str::FromStr, time::Duration};
 
@@ -16,9 +17,10 @@ use super::{
     Context, complete,
     error::{CliError, Result},
     progress::ProgressLine,
+    topic_keys,
 };
 use crate::{
-    client::{Client, ClientError, Code, Outcome, Publisher, PublisherOptions},
+    client::{Client, ClientError, Code, Outcome, Publisher, PublisherOptions, Sealer},
     model::{Mimetype, Schema, TopicId},
 };
 use format::InputFormat;
@@ -37,8 +39,13 @@ const TICK: Duration = Duration::from_millis(200);
 /// skipped and counted. A line that is a record of `ensign tail -o jsonl` is published as the event that it describes, with its
 /// media type, type, metadata, key and time of creation; --no-records switches that off.
 ///
+/// With --encrypt the data of each event is encrypted with the topic's newest key before it is sent, so that the server can't
+/// read it. Media type, type, metadata, key and time stay readable. Records that are encrypted already are published as they
+/// are.
+///
 /// An event can have up to 5,243,000 bytes. Larger ones are refused before they are sent.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each of them is a flag of its own")]
 #[command(after_help = "Formats (the default is what a file's name says, or else lines):
   lines  each line is an event (text/plain)
   jsonl  each line is an event, and has to be JSON (application/json)
@@ -51,7 +58,8 @@ const TICK: Duration = Duration::from_millis(200);
 Examples:
   $ ensign publish hello -m 'world'
   $ ensign publish flights -f flights.jsonl --type flight@1.0.0 --meta source=bts
-  $ tail -F access.log | ensign publish access")]
+  $ tail -F access.log | ensign publish access
+  $ ensign publish orders --encrypt -f orders.jsonl")]
 pub(super) struct Args {
     /// The topic, by name or id
     #[arg(value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
@@ -100,6 +108,10 @@ pub(super) struct Args {
     /// Fail when the topic does not exist, instead of making it
     #[arg(long)]
     no_create: bool,
+
+    /// Encrypt the data of the events with the topic's newest key (see `ensign encryption topic-key`)
+    #[arg(long)]
+    encrypt: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,7 +150,7 @@ impl Args {
         context.block_on(async |context| self.publish(context).await)
     }
 
-    fn recipe(&self) -> Recipe {
+    fn recipe(&self, sealer: Option<Sealer>) -> Recipe {
         let metadata: BTreeMap<String, String> =
             self.meta.iter().map(|meta| (meta.name.clone(), meta.value.clone())).collect();
         Recipe {
@@ -149,16 +161,22 @@ impl Args {
             key: self.key.as_ref().map(|key| Bytes::from(key.clone())),
             header: !self.no_header,
             records: !self.no_records,
+            sealer,
         }
     }
 
     async fn publish(self, context: &mut Context) -> Result<()> {
         let files = [&self.first_files[..], &self.files].concat();
         let inputs = Input::list(&files, &self.message)?;
+        if self.encrypt {
+            topic_keys::require(context, &self.topic)?;
+        }
         let client = context.connect().await?;
         let (publisher, topic) = self.open(context, &client).await?;
+        let sealer = self.encrypt.then(|| topic_keys::sealer(context, &self.topic, topic)).transpose()?;
+        let sealed_before = sealer.as_ref().map_or(0, Sealer::sealed);
         let mut report = Report::new(&self.topic, &inputs, context.clock.clone());
-        let mut batches = input::spawn(inputs, self.recipe(), context.clock.clone());
+        let mut batches = input::spawn(inputs, self.recipe(sealer.clone()), context.clock.clone());
 
         let mut stream = Stream { publisher, topic };
         let line = ProgressLine::new(&context.output, report.input_bytes());
@@ -168,6 +186,9 @@ impl Args {
             End::Done => stream.publisher.close().await,
             End::Interrupted | End::Failed(_) => stream.publisher.abort(),
         };
+        if let Some(sealer) = &sealer {
+            topic_keys::count(context, &self.topic, sealer, sealed_before);
+        }
         report.finish(context, outcome, ended)
     }
 
@@ -189,7 +210,8 @@ impl Args {
     }
 
     async fn create(&self, context: &Context, client: &Client) -> Result<()> {
-        if self.no_create {
+        // A key for a topic that is yet to be made can't be there.
+        if self.no_create || self.encrypt {
             return Err(self.unknown());
         }
         match client.create_topic(&self.topic).await {

@@ -231,8 +231,11 @@ fn formats_of_events() {
     assert_eq!(yaml.lines().filter(|line| line.starts_with("- ensign: 1")).count(), 2, "{yaml}");
     let csv = tail("-o csv").text().to_owned();
     let mut rows = csv.lines();
-    assert_eq!(rows.next(), Some("topic,offset,id,committed,created,mimetype,type,key,metadata,encoding,data"));
-    assert!(rows.nth(1).unwrap().ends_with(r#",text/plain,t@1.0.0,,{},text,"""b"",""#), "{csv}");
+    assert_eq!(
+        rows.next(),
+        Some("topic,offset,id,committed,created,mimetype,type,key,metadata,encoding,data,encryption_key")
+    );
+    assert!(rows.nth(1).unwrap().ends_with(r#",text/plain,t@1.0.0,,{},text,"""b"",","#), "{csv}");
     let table = tail("-o table").text().to_owned();
     assert!(table.lines().next().unwrap().starts_with("  OFFSET  COMMITTED"), "{table}");
     assert!(table.lines().nth(1).unwrap().ends_with("t@1.0.0         a"), "{table}");

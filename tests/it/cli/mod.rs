@@ -12,5 +12,6 @@ mod machine;
 mod profiles;
 mod serve;
 mod tls;
+mod topic_keys;
 mod topics;
 mod verify;
