@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How many topics are counted at the same time.
-const COUNT_AT_ONCE: usize = 8;
+pub(super) const COUNT_AT_ONCE: usize = 8;
 
 /// A project and its topics, in the order of their identifiers.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ impl Broker {
         Ok(ProjectInfo { project, topics })
     }
 
-    async fn count(&self, entry: Arc<TopicEntry>) -> Result<TopicInfo, Cause> {
+    pub(super) async fn count(&self, entry: Arc<TopicEntry>) -> Result<TopicInfo, Cause> {
         let counted = async {
             let topic = self.engine.topic(entry.id(), entry.project()).await?;
             Ok::<_, Cause>(topic.tally().await?)

@@ -1,7 +1,7 @@
 //! What a server that nobody has configured starts with.
 
 use super::{
-    Identity, IdentityError,
+    Identity, IdentityError, KeyOrigin,
     email::Email,
     keys::{ALPHANUMERIC, IssuedKey, NewKey, SECRET_CHARACTERS, random_text},
     record::{BootstrapRecord, Id, Organization, OrganizationRecord, Project, decode, encode, place},
@@ -54,7 +54,7 @@ impl Identity {
                 permissions: Permissions::full_key(),
                 created_by: None,
             };
-            let (issued, third) = self.new_key(organization.id, new).await?;
+            let (issued, third) = self.new_key(organization.id, new, KeyOrigin::default()).await?;
             let record =
                 BootstrapRecord { organization: Id(organization.id.0), project: Id(project.id.0), owner: None };
             let mut all = Transaction::new().check(place::BOOTSTRAP, None).put(place::BOOTSTRAP, encode(&record));

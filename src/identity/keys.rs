@@ -1,8 +1,8 @@
-//! Projects and API keys.
+//! API keys.
 
 use super::{
-    Identity, IdentityError,
-    record::{ApiKey, Id, KeyRecord, OrganizationRecord, Project, ProjectRecord, decode, encode, place},
+    Identity, IdentityError, KeyOrigin,
+    record::{ApiKey, Id, KeyRecord, ProjectRecord, decode, encode, place},
     service::{id_behind, locked, scan_all},
 };
 use crate::{
@@ -34,34 +34,15 @@ pub struct IssuedKey {
 }
 
 impl Identity {
-    pub async fn create_project(&self, organization: OrganizationId, name: &str) -> Result<Project, IdentityError> {
-        let place = place::organization(organization);
-        let (_, revision) = self.read::<OrganizationRecord>("organization", &organization, place.clone()).await?;
-        let (project, transaction) = self.new_project(organization, name)?;
-        self.inner.records.commit(transaction.check(place, Some(revision))).await?;
-        Ok(project)
-    }
-
-    pub async fn project(&self, id: ProjectId) -> Result<Project, IdentityError> {
-        let (record, _) = self.read::<ProjectRecord>("project", &id, place::project(id)).await?;
-        Ok(record.into_project(id))
-    }
-
-    /// An organization's projects, from old to new.
-    pub async fn projects(&self, organization: OrganizationId) -> Result<Vec<Project>, IdentityError> {
-        let prefix = place::projects_of(organization);
-        let mut projects = Vec::new();
-        for (key, _) in scan_all(&self.inner.records, &prefix).await? {
-            projects.push(self.project(ProjectId(id_behind(&prefix, &key)?)).await?);
-        }
-        Ok(projects)
-    }
-
     /// Makes a key. Takes the time of one Argon2id hash.
     pub async fn create_key(&self, new: NewKey) -> Result<IssuedKey, IdentityError> {
         let place = place::project(new.project);
         let (project, revision) = self.read::<ProjectRecord>("project", &new.project, place.clone()).await?;
-        let (issued, transaction) = self.new_key(OrganizationId(project.organization.0), new).await?;
+        if project.removing {
+            return Err(IdentityError::NotFound { kind: "project", id: new.project.to_string() });
+        }
+        let (issued, transaction) =
+            self.new_key(OrganizationId(project.organization.0), new, KeyOrigin::default()).await?;
         self.inner.records.commit(transaction.check(place, Some(revision))).await?;
         self.inner.live.add_key(issued.key.id);
         Ok(issued)
@@ -115,6 +96,7 @@ impl Identity {
             .delete(place::key_used(id))
             .delete(place::client(&record.client_id))
             .delete(format!("{}{id}", place::keys_of(ProjectId(record.project.0))))
+            .put(format!("{}{id}", place::revoked_keys_of(ProjectId(record.project.0))), Vec::new())
             .put(place::revoked_key(id), encode(&record));
         Ok((record.into_key(id, None), transaction))
     }
@@ -126,27 +108,11 @@ impl Identity {
         tracing::info!(key = %key.id, "API key revoked");
     }
 
-    pub(super) fn new_project(
-        &self,
-        organization: OrganizationId,
-        name: &str,
-    ) -> Result<(Project, Transaction), IdentityError> {
-        let name = named("project", name)?;
-        let id = ProjectId(new_ulid(&self.inner.clock, &self.inner.entropy));
-        let created_ns = self.inner.clock.now().nanos();
-        let record = ProjectRecord { organization: Id(organization.0), name, created_ns };
-        let place = place::project(id);
-        let transaction = Transaction::new()
-            .check(place.clone(), None)
-            .put(place, encode(&record))
-            .put(format!("{}{id}", place::projects_of(organization)), Vec::new());
-        Ok((record.into_project(id), transaction))
-    }
-
     pub(super) async fn new_key(
         &self,
         organization: OrganizationId,
         new: NewKey,
+        origin: KeyOrigin,
     ) -> Result<(IssuedKey, Transaction), IdentityError> {
         let name = named("API key", &new.name)?;
         if new.permissions == Permissions::NONE {
@@ -166,7 +132,10 @@ impl Identity {
             project: Id(new.project.0),
             permissions: new.permissions.iter().map(|permission| permission as u8).collect(),
             created_by: new.created_by.map(|user| Id(user.0)),
+            source: origin.source,
+            user_agent: origin.user_agent,
             created_ns: self.inner.clock.now().nanos(),
+            modified_ns: None,
             revoked_ns: None,
         };
         let (place, client) = (place::key(id), place::client(&client_id));

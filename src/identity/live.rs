@@ -2,13 +2,13 @@
 //! memberships that there are.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
 
-use crate::model::{KeyId, OrganizationId, Principal, Subject, Time, Ulid, UserId};
+use crate::model::{KeyId, OrganizationId, Principal, ProjectId, Subject, Time, Ulid, UserId};
 
 /// A user in an organization.
 pub(super) type MemberId = (UserId, OrganizationId);
@@ -34,6 +34,8 @@ pub(super) struct Live {
 pub(super) struct Known {
     pub(super) keys: HashMap<KeyId, Option<Time>>,
     pub(super) members: HashMap<MemberId, (Standing, Option<Time>)>,
+    /// The projects that are being removed, and those that were: no token is good for them.
+    pub(super) closed: HashSet<ProjectId>,
 }
 
 /// The key has been revoked, the member removed, or neither ever was.
@@ -47,6 +49,9 @@ impl Live {
 
     /// Whether a token that says this of its bearer is good.
     pub(super) fn holds(&self, principal: &Principal) -> bool {
+        if principal.project.is_some_and(|project| self.lock().closed.contains(&project)) {
+            return false;
+        }
         match principal.subject {
             Subject::Key(key) => self.has_key(key),
             Subject::User { id, epoch } => {
@@ -116,6 +121,12 @@ impl Live {
             Some((current, last)) if *current == standing => Ok(last.replace(now)),
             _ => Err(NotLive),
         }
+    }
+
+    /// Ends all tokens for a project.
+    pub(super) fn close_project(&self, project: ProjectId) {
+        self.lock().closed.insert(project);
+        self.tell();
     }
 
     fn tell(&self) {

@@ -58,6 +58,7 @@ impl Identity {
             .check(place::domain(domain), None)
             .put(place, encode(&record))
             .put(place::domain(domain), id.to_string());
+        let transaction = self.add_first_tenants(id, transaction);
         (record.into_organization(id), transaction)
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::IdentityError;
-use crate::model::{KeyId, OrganizationId, Permission, Permissions, ProjectId, Time, Ulid, UserId};
+use crate::model::{KeyId, OrganizationId, Permission, Permissions, ProjectId, TenantId, Time, Ulid, UserId};
 
 /// The people who share an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,16 @@ pub struct Organization {
 pub struct Project {
     pub id: ProjectId,
     pub organization: OrganizationId,
+    /// None for the organization's oldest one.
+    pub tenant: Option<TenantId>,
     pub name: String,
+    pub description: String,
+    /// Who made it, unless the server did.
+    pub owner: Option<UserId>,
     pub created: Time,
+    pub modified: Time,
+    /// Whether its removal has begun.
+    pub removing: bool,
 }
 
 /// A key that signs in to one project, without its secret, which nobody knows but who was given it.
@@ -36,7 +44,12 @@ pub struct ApiKey {
     pub project: ProjectId,
     pub permissions: Permissions,
     pub created_by: Option<UserId>,
+    /// What the client that made it says it is for.
+    pub source: String,
+    /// The program that made it.
+    pub user_agent: String,
     pub created: Time,
+    pub modified: Time,
     pub last_used: Option<Time>,
     pub revoked: Option<Time>,
 }
@@ -108,7 +121,18 @@ pub(super) struct OrganizationRecord {
 pub(super) struct ProjectRecord {
     pub(super) organization: Id,
     pub(super) name: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) description: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tenant: Option<Id>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<Id>,
     pub(super) created_ns: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) modified_ns: Option<i64>,
+    /// Whether its removal has begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) removing: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,7 +146,13 @@ pub(super) struct KeyRecord {
     pub(super) permissions: Vec<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) created_by: Option<Id>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) source: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) user_agent: String,
     pub(super) created_ns: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) modified_ns: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) revoked_ns: Option<i64>,
 }
@@ -144,6 +174,9 @@ pub(super) struct SigningKeyRecord {
     pub(super) id: Id,
     /// An Ed25519 key in PKCS#8, sealed under the root key with [`place::signing_context`], in base64.
     pub(super) sealed: String,
+    /// When another one began to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retired_ns: Option<i64>,
 }
 
 /// What the first start made.
@@ -170,8 +203,17 @@ impl OrganizationRecord {
 
 impl ProjectRecord {
     pub(super) fn into_project(self, id: ProjectId) -> Project {
-        let created = Time::from_nanos(self.created_ns);
-        Project { id, organization: OrganizationId(self.organization.0), name: self.name, created }
+        Project {
+            id,
+            organization: OrganizationId(self.organization.0),
+            tenant: self.tenant.map(|tenant| TenantId(tenant.0)),
+            name: self.name,
+            description: self.description,
+            owner: self.owner.map(|owner| UserId(owner.0)),
+            created: Time::from_nanos(self.created_ns),
+            modified: Time::from_nanos(self.modified_ns.unwrap_or(self.created_ns)),
+            removing: self.removing,
+        }
     }
 }
 
@@ -191,6 +233,9 @@ impl KeyRecord {
             organization: OrganizationId(self.organization.0),
             project: ProjectId(self.project.0),
             created_by: self.created_by.map(|user| UserId(user.0)),
+            source: self.source,
+            user_agent: self.user_agent,
+            modified: Time::from_nanos(self.modified_ns.unwrap_or(self.created_ns)),
             created: Time::from_nanos(self.created_ns),
             last_used,
             revoked: self.revoked_ns.map(Time::from_nanos),
@@ -202,12 +247,14 @@ impl KeyRecord {
 pub(super) mod place {
     use crate::{
         identity::live::MemberId,
-        model::{KeyId, OrganizationId, ProjectId, Ulid, UserId},
+        model::{KeyId, OrganizationId, ProjectId, TenantId, Ulid, UserId},
     };
 
     pub(in super::super) const SIGNING: &str = "identity/signing";
     pub(in super::super) const BOOTSTRAP: &str = "identity/bootstrap";
     pub(in super::super) const ORGANIZATIONS: &str = "identity/organization/";
+    pub(in super::super) const PROJECTS: &str = "identity/project/";
+    pub(in super::super) const GONE_PROJECTS: &str = "identity/project-gone/";
     pub(in super::super) const KEYS: &str = "identity/key/";
     pub(in super::super) const USES: &str = "identity/key-used/";
     /// There since somebody registered, with the first user's identifier.
@@ -225,7 +272,26 @@ pub(super) mod place {
     }
 
     pub(in super::super) fn project(id: ProjectId) -> String {
-        format!("identity/project/{id}")
+        format!("{PROJECTS}{id}")
+    }
+
+    /// There once a project has been removed, so that its identifier is never used again.
+    pub(in super::super) fn gone_project(id: ProjectId) -> String {
+        format!("{GONE_PROJECTS}{id}")
+    }
+
+    /// The tenants of an organization.
+    pub(in super::super) fn tenants_of(organization: OrganizationId) -> String {
+        format!("identity/tenant/{organization}/")
+    }
+
+    pub(in super::super) fn tenant(organization: OrganizationId, id: TenantId) -> String {
+        format!("identity/tenant/{organization}/{id}")
+    }
+
+    /// There once an organization has its first tenants; written again with every change of what belongs to tenants.
+    pub(in super::super) fn tenants_made(organization: OrganizationId) -> String {
+        format!("identity/tenants-made/{organization}")
     }
 
     /// The projects of an organization: an index of empty records.
@@ -248,6 +314,11 @@ pub(super) mod place {
     /// The live keys of a project: an index of empty records.
     pub(in super::super) fn keys_of(project: ProjectId) -> String {
         format!("identity/project-key/{project}/")
+    }
+
+    /// The revoked keys of a project: an index of empty records.
+    pub(in super::super) fn revoked_keys_of(project: ProjectId) -> String {
+        format!("identity/project-key-revoked/{project}/")
     }
 
     pub(in super::super) fn user(id: UserId) -> String {

@@ -15,14 +15,14 @@ use super::{
     cache::Generations,
     hasher::Hasher,
     live::{Known, Live, MemberId},
-    record::{UseRecord, decode, encode, place},
+    record::{ProjectRecord, UseRecord, decode, encode, place},
     signing::SigningKeys,
     token::TokenRules,
     user_record::{MembershipRecord, member_behind},
 };
 use crate::{
     engine::RootKey,
-    model::{KeyId, Principal, Time, Ulid},
+    model::{KeyId, Principal, ProjectId, Time, Ulid},
     store::{Record, Records, Transaction},
     sys::{Clock, Entropy},
 };
@@ -49,6 +49,8 @@ pub struct IdentityOptions {
     pub refresh: Duration,
     /// How long before the access token's end its refresh token becomes valid.
     pub overlap: Duration,
+    /// How old a token signing key gets before another one signs.
+    pub signing_key_age: Duration,
     /// What the token signing key is sealed under.
     pub root: RootKey,
 }
@@ -62,6 +64,7 @@ impl IdentityOptions {
             access: Duration::from_hours(1),
             refresh: Duration::from_hours(2),
             overlap: Duration::from_mins(15),
+            signing_key_age: Duration::from_hours(90 * 24),
             root,
         }
     }
@@ -79,7 +82,12 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) rules: TokenRules,
-    pub(super) signing: SigningKeys,
+    /// What page tokens are sealed under.
+    pub(super) root: RootKey,
+    signing: Mutex<Arc<SigningKeys>>,
+    /// Held while a signing key is made.
+    pub(super) rotating: tokio::sync::Mutex<()>,
+    pub(super) signing_key_age: Duration,
     pub(super) live: Live,
     /// Held from reading a membership to making its change known, so that changes become known in the order in which
     /// they were stored.
@@ -131,7 +139,10 @@ impl Identity {
         };
         let inner = Inner {
             rules,
-            signing,
+            root: options.root,
+            signing: Mutex::new(Arc::new(signing)),
+            rotating: tokio::sync::Mutex::new(()),
+            signing_key_age: options.signing_key_age,
             live,
             members: tokio::sync::Mutex::new(()),
             hasher: Hasher::start(entropy.clone()),
@@ -148,7 +159,16 @@ impl Identity {
 
     /// The public keys that tokens verify against, as a JSON Web Key Set.
     pub fn jwks(&self) -> Value {
-        self.inner.signing.jwks()
+        self.signing().jwks()
+    }
+
+    /// The keys that tokens are signed and verified with now.
+    pub(super) fn signing(&self) -> Arc<SigningKeys> {
+        locked(&self.inner.signing).clone()
+    }
+
+    pub(super) fn set_signing(&self, keys: SigningKeys) {
+        *locked(&self.inner.signing) = Arc::new(keys);
     }
 
     /// The issuer's scheme, host and port, without its path.
@@ -199,6 +219,15 @@ async fn known(records: &Records) -> Result<Known, IdentityError> {
     let mut known = Known::default();
     for (key, _) in scan_all(records, place::KEYS).await? {
         known.keys.insert(KeyId(id_behind(place::KEYS, &key)?), None);
+    }
+    for (key, record) in scan_all(records, place::PROJECTS).await? {
+        let project: ProjectRecord = decode(&key, &record.value)?;
+        if project.removing {
+            known.closed.insert(ProjectId(id_behind(place::PROJECTS, &key)?));
+        }
+    }
+    for (key, _) in scan_all(records, place::GONE_PROJECTS).await? {
+        known.closed.insert(ProjectId(id_behind(place::GONE_PROJECTS, &key)?));
     }
     for (key, record) in scan_all(records, place::USES).await? {
         let used: UseRecord = decode(&key, &record.value)?;

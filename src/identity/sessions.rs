@@ -47,6 +47,7 @@ impl Identity {
         locked(&self.inner.secrets).insert(key.client_id.clone(), digest);
         // If the uses already wait in masses, this one may go unrecorded; the sign-in itself must not wait for it.
         self.inner.uses.try_send(Use::Key(id, now)).ok();
+        self.rotate_when_due().await;
         Ok(self.issue(&key_bearer(id, &key), last_login, now))
     }
 
@@ -55,7 +56,7 @@ impl Identity {
     pub async fn refresh(&self, token: &Secret, organization: Option<OrganizationId>) -> Result<Tokens, AuthError> {
         let text = token.expose_str().ok_or_else(|| TokenError::Malformed { what: "it is not text".to_owned() })?;
         let now = self.inner.clock.now();
-        let claims = self.inner.rules.read_refresh(&self.inner.signing, text, now)?;
+        let claims = self.inner.rules.read_refresh(&self.signing(), text, now)?;
         if organization.is_some_and(|organization| organization != claims.organization) {
             return Err(TokenError::WrongOrganization.into());
         }
@@ -63,6 +64,7 @@ impl Identity {
             RefreshSubject::Key(id) => self.refreshed_key(id, claims.organization).await?,
             RefreshSubject::User { id, session } => self.refreshed_user(id, claims.organization, session).await?,
         };
+        self.rotate_when_due().await;
         Ok(self.issue(&bearer, Some(claims.issued), now))
     }
 
@@ -76,7 +78,7 @@ impl Identity {
             check_end(verified.exp, now)?;
             verified
         } else {
-            let (principal, exp) = self.inner.rules.read_access(&self.inner.signing, token, now)?;
+            let (principal, exp) = self.inner.rules.read_access(&self.signing(), token, now)?;
             let verified = Verified { principal, exp };
             locked(&self.inner.tokens).insert(digest, verified.clone());
             verified
@@ -139,7 +141,7 @@ impl Identity {
     /// A pair of tokens for whoever has shown to be this one.
     pub(super) fn issue(&self, bearer: &Bearer, last_login: Option<Time>, now: Time) -> Tokens {
         let id = new_ulid(&self.inner.clock, &self.inner.entropy);
-        let (access, refresh) = self.inner.rules.issue(&self.inner.signing, id, bearer, now);
+        let (access, refresh) = self.inner.rules.issue(&self.signing(), id, bearer, now);
         Tokens { access, refresh, last_login }
     }
 

@@ -1,5 +1,7 @@
 //! The keys that tokens are signed with and verified against.
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
@@ -13,7 +15,7 @@ use super::{
 };
 use crate::{
     engine::RootKey,
-    model::Ulid,
+    model::{Time, Ulid},
     store::{RecordError, Records, Transaction},
     sys::{Clock, Entropy, new_ulid},
 };
@@ -32,9 +34,10 @@ pub(super) struct SigningKey {
     pub(super) decoding: DecodingKey,
     /// The public half, in base64url.
     public: String,
+    pub(super) made: Time,
 }
 
-/// All key pairs: the newest signs, each of them verifies.
+/// All key pairs, in the order in which they were made: the last signs, each of them verifies.
 #[derive(Clone)]
 pub(super) struct SigningKeys(Vec<SigningKey>);
 
@@ -69,13 +72,52 @@ impl SigningKeys {
             let sealed = STANDARD.decode(&key.sealed).map_err(|error| damaged(error.to_string()))?;
             let der = root.open(place::signing_context(id).as_bytes(), &sealed);
             let der = der.ok_or(IdentityError::SigningKeySealed { id })?;
-            keys.push(SigningKey::from_pkcs8(id, &der).map_err(|error| damaged(error.to_string()))?);
+            let made = Time::from_millis(i64::try_from(id.millis()).unwrap_or(i64::MAX));
+            let key = SigningKey::from_pkcs8(id, &der, made).map_err(|error| damaged(error.to_string()))?;
+            keys.push(key);
         }
-        keys.sort_by(|a, b| a.id.cmp(&b.id));
         if keys.is_empty() {
             return Err(damaged("it holds no key".to_owned()));
         }
         Ok(SigningKeys(keys))
+    }
+
+    /// Makes a new key that signs from now on. The others verify until the last token that they signed has ended; those
+    /// of which that is so already are dropped.
+    pub(super) async fn rotate(
+        records: &Records,
+        root: &RootKey,
+        (clock, entropy): (&Clock, &Entropy),
+        lifetime: Duration,
+    ) -> Result<SigningKeys, IdentityError> {
+        let lifetime = i64::try_from(lifetime.as_nanos()).unwrap_or(i64::MAX);
+        loop {
+            let Some(found) = records.get(place::SIGNING).await? else {
+                return SigningKeys::open(records, root, clock, entropy).await;
+            };
+            let mut record: SigningRecord = decode(place::SIGNING.as_bytes(), &found.value)?;
+            let now = clock.now().nanos();
+            record.keys.retain(|key| key.retired_ns.is_none_or(|retired| now < retired.saturating_add(lifetime)));
+            for key in &mut record.keys {
+                key.retired_ns.get_or_insert(now);
+            }
+            record.keys.push(new_key(root, new_ulid(clock, entropy), entropy));
+            let keys = SigningKeys::from_record(root, &record)?;
+            let transaction = Transaction::new().check(place::SIGNING, Some(found.revision));
+            match records.commit(transaction.put(place::SIGNING, encode(&record))).await {
+                Ok(_) => {
+                    tracing::info!(key = keys.newest().id, keys = keys.0.len(), "tokens are signed with a new key");
+                    return Ok(keys);
+                }
+                Err(RecordError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// The identifiers of all keys; the last one signs.
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.0.iter().map(|key| key.id.clone()).collect()
     }
 
     pub(super) fn newest(&self) -> &SigningKey {
@@ -100,14 +142,14 @@ impl SigningKeys {
 }
 
 impl SigningKey {
-    fn from_pkcs8(id: Ulid, der: &[u8]) -> Result<SigningKey, jsonwebtoken::errors::Error> {
+    fn from_pkcs8(id: Ulid, der: &[u8], made: Time) -> Result<SigningKey, jsonwebtoken::errors::Error> {
         let encoding = EncodingKey::from_ed_der(der);
         let jwk = Jwk::from_encoding_key(&encoding, Algorithm::EdDSA)?;
         let decoding = DecodingKey::from_jwk(&jwk)?;
         let AlgorithmParameters::OctetKeyPair(parameters) = jwk.algorithm else {
             return Err(jsonwebtoken::errors::ErrorKind::InvalidEddsaKey.into());
         };
-        Ok(SigningKey { id: id.to_string(), encoding, decoding, public: parameters.x })
+        Ok(SigningKey { id: id.to_string(), encoding, decoding, public: parameters.x, made })
     }
 }
 
@@ -117,7 +159,7 @@ fn new_key(root: &RootKey, id: Ulid, entropy: &Entropy) -> SigningKeyRecord {
     head.copy_from_slice(&PKCS8_HEAD);
     entropy.fill(seed);
     let sealed = root.seal(entropy, place::signing_context(id).as_bytes(), &der[..]);
-    SigningKeyRecord { id: Id(id), sealed: STANDARD.encode(sealed) }
+    SigningKeyRecord { id: Id(id), sealed: STANDARD.encode(sealed), retired_ns: None }
 }
 
 /// Shows which keys there are, never the keys.

@@ -66,12 +66,13 @@ impl World {
     pub(super) fn altered(&self, token: &Secret, change: impl FnOnce(&mut Value)) -> Secret {
         let mut claims = part(token, 1);
         change(&mut claims);
-        self.signed(&claims, self.identity.inner.signing.newest().id.clone().into())
+        self.signed(&claims, self.identity.signing().newest().id.clone().into())
     }
 
     fn signed(&self, claims: &Value, kid: Option<String>) -> Secret {
         let header = Header { kid, ..Header::new(Algorithm::EdDSA) };
-        let key = &self.identity.inner.signing.newest().encoding;
+        let signing = self.identity.signing();
+        let key = &signing.newest().encoding;
         Secret::new(jsonwebtoken::encode(&header, claims, key).unwrap())
     }
 }
@@ -107,7 +108,7 @@ async fn the_secret_is_in_no_record() {
 async fn the_claims_of_a_pair() {
     let world = world().await;
     let tokens = world.sign_in().await;
-    let kid = &world.identity.inner.signing.newest().id;
+    let kid = world.identity.signing().newest().id.clone();
     assert_eq!(part(&tokens.access, 0), json!({"typ": "JWT", "alg": "EdDSA", "kid": kid}));
     let access = part(&tokens.access, 1);
     let key = &world.issued.key;
@@ -192,7 +193,7 @@ async fn wrong_credentials_are_refused_alike() {
 async fn tokens_that_are_not_ours_are_refused() {
     let world = world().await;
     let Tokens { access, refresh, .. } = world.sign_in().await;
-    let kid = world.identity.inner.signing.newest().id.clone();
+    let kid = world.identity.signing().newest().id.clone();
     let claims = part(&access, 1);
     let check = |what: &str, token: &Secret, expected: &str| {
         let refused = world.verify(token).expect_err(what);

@@ -16,6 +16,12 @@ pub const SDK_MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The largest request body of the REST API, in bytes.
 pub const REST_BODY_BYTES_MAX: usize = 64 * 1024;
 
+/// The longest name of an organization, a tenant, a project or a key, in characters.
+pub const NAME_CHARS_MAX: usize = 256;
+
+/// The longest description of a project, in bytes.
+pub const DESCRIPTION_BYTES_MAX: usize = 2_000;
+
 /// The longest name of a topic, in bytes.
 pub const TOPIC_NAME_BYTES_MAX: usize = 512;
 

@@ -44,7 +44,7 @@ pub use secret::Secret;
 pub use time::{ParseTimeError, Time};
 pub use topic::{Deduplication, OffsetPolicy, PolicyError, Sharding, Strategy, Topic, TopicState};
 pub use topic_key::{ParseTopicKeyIdError, TopicKey, TopicKeyId};
-pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TopicId, Ulid, UserId};
+pub use ulid::{KeyId, OrganizationId, ParseUlidError, ProjectId, TenantId, TopicId, Ulid, UserId};
 
 /// The version of the Ensign API that servers report. The published SDKs compare its first two numbers with their own
 /// and refuse to work with another, so it is not the version of this program.

@@ -115,6 +115,7 @@ macro_rules! identifier {
 
 identifier!(TopicId, "a topic");
 identifier!(ProjectId, "a project");
+identifier!(TenantId, "a tenant");
 identifier!(OrganizationId, "an organization");
 identifier!(UserId, "a user");
 identifier!(KeyId, "an API key (the record, not its client id)");

@@ -13,23 +13,27 @@
 //!
 //! What it does not do yet: users' routes.
 
+mod api_projects;
+mod api_tenants;
+mod apikeys;
 mod attempts;
 mod body;
-#[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
 mod caller;
 mod gate;
 mod health;
-#[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
+#[allow(dead_code, reason = "lists of accounts ask for flags")]
 mod input;
 mod limit;
+mod openapi;
 mod options;
-#[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
+mod paging;
+mod projects;
+#[allow(dead_code, reason = "accounts can be unverified")]
 mod reply;
-#[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
 mod route;
 mod sessions;
+mod signing_keys;
 mod wellknown;
-#[allow(dead_code, reason = "every kind of input and answer has a resource soon")]
 mod wire;
 
 #[cfg(any(test, fuzzing))]
@@ -43,12 +47,13 @@ use axum::{Router, middleware};
 
 use self::{attempts::Attempts, limit::Limiter, reply::Refusal, route::Route};
 use super::{lifecycle::Lifecycle, node::Node};
-use crate::{identity::Identity, model::Durability, sys::Clock, telemetry::Metrics};
+use crate::{broker::Broker, identity::Identity, model::Durability, sys::Clock, telemetry::Metrics};
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct RestState {
     pub(super) identity: Identity,
+    pub(super) broker: Broker,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lifecycle: Lifecycle,
     /// Whether events can be stored; when they cannot, the server is not ready.
@@ -69,6 +74,7 @@ impl RestState {
         let limited = |limit| Arc::new(Limiter::new(limit, options.trusted_proxies, node.clock.clone()));
         RestState {
             identity: node.identity.clone(),
+            broker: node.broker.clone(),
             metrics: node.metrics.clone(),
             lifecycle,
             healthy: node.healthy(),
@@ -101,7 +107,18 @@ impl fmt::Debug for RestState {
 
 /// All routes of the REST API.
 fn table() -> Vec<Route> {
-    [health::routes(), sessions::routes(), wellknown::routes()].into_iter().flatten().collect()
+    let tables = [
+        health::routes(),
+        wellknown::routes(),
+        openapi::routes(),
+        sessions::routes(),
+        apikeys::routes(),
+        projects::routes(),
+        api_tenants::routes(),
+        api_projects::routes(),
+        signing_keys::routes(),
+    ];
+    tables.into_iter().flatten().collect()
 }
 
 /// What answers all routes, and 404 to what is none.
@@ -109,5 +126,7 @@ pub(super) fn router(state: RestState) -> Router {
     route::router(table(), &state).layer(middleware::from_fn_with_state(state.clone(), gate::pass)).with_state(state)
 }
 
+#[cfg(test)]
+mod management_tests;
 #[cfg(test)]
 mod tests;

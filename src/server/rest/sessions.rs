@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     identity::{AuthError, Tokens},
-    model::{Needs, OrganizationId},
+    model::{Needs, OrganizationId, Secret},
     telemetry::UserKind,
 };
 
@@ -69,6 +69,16 @@ pub(super) struct LoginReply {
     last_login: Option<String>,
 }
 
+impl LoginReply {
+    pub(super) fn access_alone(token: &Secret) -> LoginReply {
+        LoginReply { access_token: text(token), refresh_token: None, last_login: None }
+    }
+}
+
+fn text(token: &Secret) -> String {
+    token.expose_str().expect("tokens are made of text").to_owned()
+}
+
 /// `POST /v1/authenticate`: `client_id` and `client_secret` for a pair of tokens.
 async fn authenticate(State(state): State<RestState>, Input(request): Input<ApiAuthentication>) -> Answer {
     let (client_id, secret) = (request.client_id, request.client_secret.0);
@@ -103,7 +113,6 @@ async fn refresh(State(state): State<RestState>, Input(request): Input<RefreshRe
 
 /// The answer to whoever has signed in.
 pub(super) fn signed_in(tokens: &Tokens) -> Response {
-    let text = |token: &crate::model::Secret| token.expose_str().expect("tokens are made of text").to_owned();
     let body = LoginReply {
         access_token: text(&tokens.access),
         refresh_token: Some(text(&tokens.refresh)),

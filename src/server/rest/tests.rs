@@ -16,7 +16,8 @@ use tower::ServiceExt;
 
 use super::{DEFAULT_ORIGIN, RateLimit, RestState, attempts::Attempts, limit::Limiter, route::Route, router};
 use crate::{
-    engine::RootKey,
+    broker::Broker,
+    engine::{Engine, RootKey},
     identity::{Identity, IdentityOptions, IssuedKey},
     model::{Durability, Needs, Permission, Time},
     server::lifecycle::{Lifecycle, Phase},
@@ -27,34 +28,38 @@ use crate::{
 
 const JSON: &str = "application/json; charset=utf-8";
 
-struct World {
-    state: RestState,
-    router: Router,
-    lifecycle: Lifecycle,
-    identity: Identity,
-    time: ManualClock,
-    healthy: Arc<AtomicBool>,
-    key: IssuedKey,
+pub(super) struct World {
+    pub(super) state: RestState,
+    pub(super) router: Router,
+    pub(super) lifecycle: Lifecycle,
+    pub(super) identity: Identity,
+    pub(super) time: ManualClock,
+    pub(super) healthy: Arc<AtomicBool>,
+    pub(super) key: IssuedKey,
 }
 
-struct Reply {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let time = ManualClock::default();
     time.set(Time::from_millis(1_795_000_000_500));
     let clock = Clock::manual(time.clone());
     let root = RootKey::generate(&Entropy::real());
-    let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356", root);
-    let records = Store::memory().records;
+    let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356", root.clone());
+    let store = Store::memory();
+    let records = store.records.clone();
+    let engine = Engine::open(store, root, clock.clone(), Entropy::real()).await.unwrap();
+    let broker = Broker::open(records.clone(), engine, clock.clone(), Entropy::real()).await.unwrap();
     let identity = Identity::open(records, clock.clone(), Entropy::real(), options).await.unwrap();
     let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
     let healthy = Arc::new(AtomicBool::new(true));
     let state = RestState {
         identity: identity.clone(),
+        broker,
         metrics: Arc::new(Metrics::new()),
         lifecycle: lifecycle.clone(),
         healthy: {
@@ -72,7 +77,7 @@ async fn world() -> World {
 }
 
 impl World {
-    async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
+    pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: impl Into<Body>) -> Reply {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -83,31 +88,31 @@ impl World {
         Reply { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Reply {
+    pub(super) async fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, &[], Body::empty()).await
     }
 
-    async fn post(&self, path: &str, body: &Value) -> Reply {
+    pub(super) async fn post(&self, path: &str, body: &Value) -> Reply {
         self.ask("POST", path, &[], body.to_string()).await
     }
 
-    fn credentials(&self) -> Value {
+    pub(super) fn credentials(&self) -> Value {
         json!({"client_id": self.key.key.client_id, "client_secret": self.key.secret.expose_str()})
     }
 }
 
 impl Reply {
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         assert_eq!(self.header("content-type"), Some(JSON));
         serde_json::from_slice(&self.body).unwrap()
     }
 
     #[track_caller]
-    fn is_error(&self, status: u16, message: &str) {
+    pub(super) fn is_error(&self, status: u16, message: &str) {
         assert_eq!(self.status.as_u16(), status);
         assert_eq!(self.json(), json!({"success": false, "error": message}));
     }
@@ -506,4 +511,42 @@ async fn requests_are_counted_by_their_routes() {
     assert_eq!(count(405, "/v1/authenticate").as_deref(), Some("1"));
     assert_eq!(count(200, "/livez"), None);
     assert!(!metrics.contains("secret"));
+}
+
+/// The document and the table are the same operations, each with what it asks of its caller.
+#[tokio::test]
+async fn the_document_is_the_table() {
+    let world = world().await;
+    let document = world.get("/openapi.json").await.json();
+    let mut described = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            described.push((path.clone(), method.to_uppercase(), operation.clone()));
+        }
+    }
+    let table = super::table();
+    assert_eq!(described.len(), table.len());
+    let mut names = std::collections::BTreeSet::new();
+    for route in &table {
+        let found = described.iter().find(|(path, method, _)| path == route.path && *method == route.method.as_str());
+        let (_, _, operation) = found.unwrap_or_else(|| panic!("{} {} is not described", route.method, route.path));
+        assert!(names.insert(operation["operationId"].as_str().unwrap()));
+        assert!(!operation["summary"].as_str().unwrap().is_empty(), "{}", route.path);
+        let scopes = |permissions: &[Permission]| json!(permissions.iter().map(|one| one.name()).collect::<Vec<_>>());
+        let expected = match route.needs {
+            Needs::Nothing => json!(null),
+            Needs::SignedIn => json!([{"bearer": []}, {"cookie": []}]),
+            Needs::All(all) => json!([{"bearer": scopes(all)}, {"cookie": scopes(all)}]),
+            Needs::Any(_) => unreachable!("no route is like this"),
+        };
+        assert_eq!(operation["security"], expected, "{} {}", route.method, route.path);
+        assert!(!route.replies.is_empty(), "{} {} says nothing of its answer", route.method, route.path);
+        assert_eq!(operation["requestBody"].is_object(), route.body.is_some());
+    }
+    // What is referred to is there.
+    let text = document.to_string();
+    for reference in text.split("#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name}");
+    }
 }
