@@ -70,3 +70,57 @@ pub(super) fn own_project(principal: &Principal) -> Option<ProjectId> {
 pub(super) fn project(principal: &Principal) -> Result<ProjectId, BrokerError> {
     own_project(principal).ok_or(BrokerError::NotAuthorized)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KeyId, OrganizationId, Subject};
+
+    /// Every operation × every permission that a caller could have alone, as it is published.
+    #[test]
+    fn what_operations_need() {
+        let names = |operation: Operation| {
+            let (all, any) = match operation.needs() {
+                Needs::All(permissions) => (permissions, &[][..]),
+                Needs::Any(permissions) => (&[][..], permissions),
+                Needs::Nothing | Needs::SignedIn => panic!("{operation:?} asks for nothing"),
+            };
+            let text =
+                |list: &[Permission], between| list.iter().map(|one| one.name()).collect::<Vec<_>>().join(between);
+            text(all, " and ") + &text(any, " or ")
+        };
+        let table = Operation::ALL.map(|operation| (format!("{operation:?}"), names(operation)));
+        let expected = [
+            ("Publish", "publisher"),
+            ("Subscribe", "subscriber"),
+            ("Query", "subscriber or topics:read"),
+            ("Explain", "subscriber"),
+            ("ListTopics", "topics:read"),
+            ("RetrieveTopic", "topics:read"),
+            ("CreateTopic", "topics:create"),
+            ("ArchiveTopic", "topics:edit"),
+            ("DestroyTopic", "topics:destroy"),
+            ("SetPolicy", "topics:edit"),
+            ("TopicNames", "topics:read or publisher or subscriber"),
+            ("TopicExists", "topics:read or publisher or subscriber"),
+            ("Info", "topics:read and metrics:read"),
+        ];
+        let expected = expected.map(|(operation, needs)| (operation.to_owned(), needs.to_owned()));
+        assert_eq!(table, expected);
+
+        for operation in Operation::ALL {
+            for number in 1..=20 {
+                let permission = Permission::from_number(number).unwrap();
+                let caller = Principal {
+                    subject: Subject::Key(KeyId::default()),
+                    organization: OrganizationId::default(),
+                    project: None,
+                    permissions: [permission].into_iter().collect(),
+                };
+                let named = names(operation);
+                let may = !named.contains(" and ") && named.split(" or ").any(|name| name == permission.name());
+                assert_eq!(require(&caller, operation).is_ok(), may, "{operation:?} with {permission}");
+            }
+        }
+    }
+}

@@ -58,4 +58,6 @@ pub use user_record::{Member, User};
 #[cfg(test)]
 mod account_tests;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

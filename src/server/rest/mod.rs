@@ -130,3 +130,5 @@ pub(super) fn router(state: RestState) -> Router {
 mod management_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod walk_tests;
