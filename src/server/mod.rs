@@ -36,7 +36,7 @@ pub mod fuzzing;
 pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
 pub use rest::{DEFAULT_ORIGIN, Network, ParseNetworkError, RateLimit, RestOptions};
 pub use root_key::{RootKeyError, load_root_key};
-pub use start::{Server, ServerOptions, StartError, Storage};
+pub use start::{Server, ServerOptions, StartError, Storage, TOKEN_KEY_AGE};
 pub use tls::{AuthorityError, Certificates, LocalAuthority, LocalName, TlsError, TlsFiles, TlsIdentity, TlsOptions};
 
 #[cfg(test)]

@@ -35,6 +35,9 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// Whom the tokens of a server are meant for, unless it is configured otherwise.
 const AUDIENCE: &str = "ensign";
 
+/// How old a key that signs tokens gets, unless it is configured otherwise.
+pub const TOKEN_KEY_AGE: Duration = Duration::from_hours(90 * 24);
+
 /// Where events and records are kept.
 #[derive(Debug, Clone)]
 pub enum Storage {
@@ -57,6 +60,8 @@ pub struct ServerOptions {
     /// What streams are told the server is called; may be empty.
     pub server_id: String,
     pub rest: RestOptions,
+    /// How old a key that signs tokens gets before another one signs.
+    pub token_key_age: Duration,
     /// How the server speaks TLS; without this it speaks plaintext alone.
     pub tls: Option<TlsOptions>,
 }
@@ -70,6 +75,7 @@ impl ServerOptions {
             public_url: None,
             server_id: String::new(),
             rest: RestOptions::default(),
+            token_key_age: TOKEN_KEY_AGE,
             tls: None,
         }
     }
@@ -149,7 +155,11 @@ impl Server {
             format!("{scheme}://localhost:{}", addr.port())
         });
         let gate = options.tls.map(Gate::new);
-        let (node, lifecycle) = open_node(store, root_key, issuer, options.server_id, clock, entropy).await?;
+        let identity = IdentityOptions {
+            signing_key_age: options.token_key_age,
+            ..IdentityOptions::new(issuer, AUDIENCE, root_key.clone())
+        };
+        let (node, lifecycle) = open_node(store, root_key, identity, options.server_id, clock, entropy).await?;
 
         observe::register(&node);
         node.metrics.durability(durability);
@@ -251,15 +261,14 @@ fn log_recovery(recovered: &RecoveryReport) {
 async fn open_node(
     store: Store,
     root_key: RootKey,
-    issuer: String,
+    identity: IdentityOptions,
     server_id: String,
     clock: Clock,
     entropy: Entropy,
 ) -> Result<(Node, Lifecycle), StartError> {
     let records = store.records.clone();
-    let engine = Engine::open(store, root_key.clone(), clock.clone(), entropy.clone()).await?;
-    let identity_options = IdentityOptions::new(issuer, AUDIENCE, root_key);
-    let identity = Identity::open(records.clone(), clock.clone(), entropy.clone(), identity_options).await?;
+    let engine = Engine::open(store, root_key, clock.clone(), entropy.clone()).await?;
+    let identity = Identity::open(records.clone(), clock.clone(), entropy.clone(), identity).await?;
     let broker = Broker::open(records, engine.clone(), clock.clone(), entropy).await?;
     let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
     let node = Node {

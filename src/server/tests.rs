@@ -5,7 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
-use tokio::sync::mpsc;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::mpsc,
+};
 use tokio_stream_receiver::ReceiverStream;
 use tonic::{Code, Request, Status, Streaming, metadata::MetadataValue, transport::Channel};
 
@@ -16,7 +19,7 @@ use crate::{
         SubscribeRequest, Subscription, Topic, TopicMod, ensign_client::EnsignClient, publisher_reply::Embed as Reply,
         publisher_request::Embed as Sent, subscribe_reply::Embed as Got, subscribe_request::Embed as Asked, topic_mod,
     },
-    model::limits,
+    model::{Role, limits},
     store::local::LocalOptions,
     sys::{Clock, Disk, Entropy},
 };
@@ -392,6 +395,31 @@ async fn a_revoked_key_loses_its_open_streams() {
     identity.revoke_key(key.id).await.unwrap();
     assert!(matches!(publisher.replies.message().await.unwrap().unwrap().embed, Some(Reply::CloseStream(_))));
     assert_eq!(publisher.replies.message().await.unwrap_err().code(), Code::Unauthenticated);
+    assert!(matches!(subscriber.replies.message().await.unwrap().unwrap().embed, Some(Got::CloseStream(_))));
+    assert_eq!(subscriber.replies.message().await.unwrap_err().code(), Code::Unauthenticated);
+    assert_eq!(peer.subscriber(&[], None).await.err().unwrap().code(), Code::Unauthenticated);
+}
+
+/// The same as its owner does it, over REST and on the same port.
+#[tokio::test]
+async fn a_key_that_its_owner_revokes_loses_its_open_streams() {
+    let mut peer = Peer::new().await;
+    peer.topic("flights").await;
+    let mut subscriber = peer.subscriber(&[], None).await.unwrap();
+    let identity = peer.server.identity().clone();
+    let made = identity.ensure_default().await.unwrap();
+    let key = identity.keys(made.project.id).await.unwrap().remove(0);
+    let owner = identity.sign_in_as(made.organization.id, Role::Owner).await;
+    let token = owner.access.expose_str().unwrap();
+    let request = format!(
+        "DELETE /v1/apikeys/{} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n",
+        key.id
+    );
+    let mut connection = tokio::net::TcpStream::connect(peer.server.addr()).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut reply = String::new();
+    connection.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 204 "), "{reply}");
     assert!(matches!(subscriber.replies.message().await.unwrap().unwrap().embed, Some(Got::CloseStream(_))));
     assert_eq!(subscriber.replies.message().await.unwrap_err().code(), Code::Unauthenticated);
     assert_eq!(peer.subscriber(&[], None).await.err().unwrap().code(), Code::Unauthenticated);

@@ -182,6 +182,7 @@ impl Args {
             public_url: public_url.clone(),
             server_id: self.name.clone(),
             rest: self.rest.options(unless_said(addr)),
+            token_key_age: self.rest.token_key_age(),
             ..ServerOptions::new(addr, storage.clone())
         };
         let start = |addr| Server::start(options(addr), context.clock.clone(), Entropy::real());

@@ -1,6 +1,6 @@
 //! The options of a server's REST side, which every command that runs one has.
 
-use std::{num::NonZeroU32, str::FromStr};
+use std::{num::NonZeroU32, str::FromStr, time::Duration};
 
 use crate::server::{DEFAULT_ORIGIN, Network, RateLimit, RestOptions};
 
@@ -26,6 +26,17 @@ pub(in crate::cli) struct RestArgs {
     /// How many REST requests one address may make at once
     #[arg(long, env = "ENSIGN_RATE_BURST", hide_env = true, value_name = "NUMBER", default_value = "30")]
     rate_burst: NonZeroU32,
+
+    /// After how many days tokens are signed with a new key; what the old one signed stays good until it ends
+    #[arg(
+        long,
+        env = "ENSIGN_TOKEN_KEY_AGE",
+        hide_env = true,
+        value_name = "DAYS",
+        default_value = "90",
+        value_parser = clap::value_parser!(u32).range(1..=3650)
+    )]
+    token_key_age: u32,
 
     /// A proxy or network of proxies that is believed when it says whose request it passes on; can be given more than once
     #[arg(long, env = "ENSIGN_TRUSTED_PROXY", hide_env = true, value_name = "ADDRESS", value_delimiter = ',')]
@@ -77,6 +88,10 @@ impl FromStr for Origin {
 }
 
 impl RestArgs {
+    pub(in crate::cli) fn token_key_age(&self) -> Duration {
+        Duration::from_hours(24 * u64::from(self.token_key_age))
+    }
+
     pub(in crate::cli) fn options(&self, unless: Unless) -> RestOptions {
         let per_second = match (self.rate_limit, unless) {
             (Some(Rate::PerSecond(number)), _) => Some(number),
@@ -122,6 +137,17 @@ mod tests {
         assert!(options(&["--trusted-proxy", "10.0.0"], Unless::Limited).is_none());
         let trusted = options(&["--trusted-proxy", "10.0.0.0/8,::1"], Unless::Limited).unwrap().trusted_proxies;
         assert_eq!(trusted.iter().map(Network::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
+    }
+
+    #[test]
+    fn the_age_of_token_keys() {
+        let age = |arguments: &[&str]| {
+            let arguments = std::iter::once("test").chain(arguments.iter().copied());
+            Command::try_parse_from(arguments).ok().map(|command| command.rest.token_key_age())
+        };
+        assert_eq!(age(&[]), Some(crate::server::TOKEN_KEY_AGE));
+        assert_eq!(age(&["--token-key-age", "1"]), Some(Duration::from_hours(24)));
+        assert_eq!((age(&["--token-key-age", "0"]), age(&["--token-key-age", "x"])), (None, None));
     }
 
     #[test]

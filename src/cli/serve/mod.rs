@@ -147,6 +147,7 @@ impl Args {
             public_url: plan.public_url.clone(),
             server_id: self.name.clone(),
             rest: self.rest.options(Unless::Limited),
+            token_key_age: self.rest.token_key_age(),
             tls: plan.tls.as_ref().map(|(_, options)| options.clone()),
             ..ServerOptions::new(plan.addr, storage)
         };
