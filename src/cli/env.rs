@@ -6,14 +6,18 @@ use serde_json::json;
 use super::{
     Context,
     error::{CliError, Result},
+    node::trust_variables,
     output::Detail,
+    trust::TrustFiles,
 };
 
 /// Print what an SDK needs, as variables
 ///
 /// The variables are ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE. The
 /// Go SDK reads them all; PyEnsign reads the two of the key, and takes the endpoint, the auth URL and `insecure` as
-/// arguments. The output holds the secret: it is meant for `eval`, not for a log.
+/// arguments. Where an authority is to be trusted besides the machine's, as with `dev-server --tls`, there are
+/// ENSIGN_CA_FILE, GRPC_DEFAULT_SSL_ROOTS_FILE_PATH, which gRPC in Python reads, and SSL_CERT_FILE, which Go and OpenSSL
+/// read, too; with these two they trust nobody else. The output holds the secret: it is meant for `eval`, not for a log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ eval \"$(ensign env)\"
@@ -42,17 +46,21 @@ impl Args {
         let key = target.credentials(&context.environment, &context.credentials()?)?;
         let secret = key.client_secret.expose_str().ok_or_else(|| CliError::failed("the secret is not text"))?;
         let endpoint = target.endpoint()?;
-        let variables = [
+        let mut variables = vec![
             ("ENSIGN_ENDPOINT", endpoint.address().to_string()),
             ("ENSIGN_AUTH_URL", endpoint.auth_url().to_owned()),
             ("ENSIGN_CLIENT_ID", key.client_id.clone()),
             ("ENSIGN_CLIENT_SECRET", secret.to_owned()),
             ("ENSIGN_INSECURE", endpoint.is_insecure().to_string()),
         ];
+        if let Some(ca_file) = TrustFiles::absolute(target.trust.ca_file.as_ref())?.filter(|_| !endpoint.is_insecure())
+        {
+            variables.extend(trust_variables(&ca_file));
+        }
         if context.output.format().is_some() || context.output.jq().is_some() {
             let value = variables.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
             let value = value.collect::<serde_json::Map<_, _>>().into();
-            return context.output.detail(Detail { fields: variables.to_vec(), value });
+            return context.output.detail(Detail { fields: variables.clone(), value });
         }
         let shell = self.shell.unwrap_or_else(|| current_shell(context.environment.get("SHELL")));
         let text: String = variables.iter().map(|(name, value)| line(shell, name, value)).collect();

@@ -22,6 +22,12 @@ pub fn resident_bytes() -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
 
+/// What the machine calls itself, where the system tells.
+pub fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
 /// A new identifier from a clock and a source of randomness.
 pub fn new_ulid(clock: &Clock, entropy: &Entropy) -> Ulid {
     Ulid::from_parts(clock.now().millis(), entropy.bytes())

@@ -12,7 +12,7 @@ use std::{
 use ensign::{
     identity::{IssuedKey, NewKey},
     model::{Durability, OrganizationId, Permissions, ProjectId},
-    server::{Server, ServerOptions, Storage},
+    server::{LocalAuthority, Server, ServerOptions, Storage, TlsOptions},
     sys::{Clock, Entropy},
 };
 use serde_json::{Value, json};
@@ -30,17 +30,35 @@ pub(crate) struct TestServer {
     options: ServerOptions,
     key: IssuedKey,
     organization: OrganizationId,
+    /// What clients have to trust, when they are to use TLS.
+    ca_file: Option<PathBuf>,
     _directory: TempDir,
 }
 
 impl TestServer {
     pub(crate) fn start() -> TestServer {
+        TestServer::start_with(false)
+    }
+
+    /// A server that takes TLS beside plaintext, and whose clients are told to use it.
+    pub(crate) fn start_with_tls() -> TestServer {
+        TestServer::start_with(true)
+    }
+
+    fn start_with(is_tls: bool) -> TestServer {
         let directory = tempfile::tempdir().unwrap();
+        let ca_file = is_tls.then(|| directory.path().join("tls/ca.pem"));
+        let tls = ca_file.as_ref().map(|path| {
+            let now = Clock::real().now();
+            let (authority, _) = LocalAuthority::keep(path.parent().unwrap(), &[], &[], now).unwrap();
+            TlsOptions { identity: authority.identity(&[], now).unwrap(), only: false }
+        });
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let mut options = ServerOptions::new(
             SocketAddr::from(([127, 0, 0, 1], 0)),
             Storage::Directory(directory.path().join("data"), Durability::Fsync),
         );
+        options.tls = tls;
         let server = runtime.block_on(Server::start(options.clone(), Clock::real(), Entropy::real())).unwrap();
         options.addr = server.addr();
         let made = runtime.block_on(server.identity().ensure_default()).unwrap();
@@ -50,6 +68,7 @@ impl TestServer {
             options,
             key: made.issued.expect("the directory is new"),
             organization: made.organization.id,
+            ca_file,
             _directory: directory,
         }
     }
@@ -83,13 +102,20 @@ impl TestServer {
     /// The environment in which the SDKs find the server, with a key that may do everything.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let endpoint = format!("localhost:{}", self.options.addr.port());
-        vec![
-            ("ENSIGN_AUTH_URL", format!("http://{endpoint}")),
+        let scheme = if self.ca_file.is_some() { "https" } else { "http" };
+        let mut variables = vec![
+            ("ENSIGN_AUTH_URL", format!("{scheme}://{endpoint}")),
             ("ENSIGN_ENDPOINT", endpoint),
-            ("ENSIGN_INSECURE", "true".to_owned()),
+            ("ENSIGN_INSECURE", self.ca_file.is_none().to_string()),
             ("ENSIGN_CLIENT_ID", self.key.key.client_id.clone()),
             ("ENSIGN_CLIENT_SECRET", self.key.secret.expose_str().unwrap().to_owned()),
-        ]
+        ];
+        if let Some(ca_file) = &self.ca_file {
+            let trusted = ca_file.display().to_string();
+            variables.push(("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", trusted.clone()));
+            variables.push(("SSL_CERT_FILE", trusted));
+        }
+        variables
     }
 
     fn server(&self) -> &Server {

@@ -16,7 +16,16 @@ fn pyensign() {
     assert_eq!(said.last().map(String::as_str), Some("ok restart"), "{said:?}");
 }
 
-/// go-ensign 0.12.0: the steps of its own tests against a deployment, and acks before the end of a stream.
+/// The same over TLS, with the authority of a development server; plaintext on the same address is asked as well.
+#[test]
+fn pyensign_over_tls() {
+    let Some(python) = python::interpreter() else { return };
+    let mut server = TestServer::start_with_tls();
+    let said = converse(&mut server, Command::new(python).arg(repository("tests/sdk/pyensign_session.py")));
+    assert_eq!(said.last().map(String::as_str), Some("ok restart"), "{said:?}");
+}
+
+/// go-ensign 0.12.0: the steps of its own tests against a deployment, and acks before the end of a stream; over plaintext and TLS.
 #[test]
 fn go_ensign() {
     if !is_installed("go") {
@@ -24,7 +33,8 @@ fn go_ensign() {
     }
     let program = cache().join("go-session");
     run(Command::new("go").args(["build", "-o"]).arg(&program).arg(".").current_dir(repository("tests/sdk/go")));
-    let mut server = TestServer::start();
-    let said = converse(&mut server, &mut Command::new(program));
-    assert_eq!(said.last().map(String::as_str), Some("ok archive and destroy"), "{said:?}");
+    for mut server in [TestServer::start(), TestServer::start_with_tls()] {
+        let said = converse(&mut server, &mut Command::new(&program));
+        assert_eq!(said.last().map(String::as_str), Some("ok archive and destroy"), "{said:?}");
+    }
 }

@@ -1,9 +1,10 @@
-"""What PyEnsign needs of a server, asked of a running one over plaintext.
+"""What PyEnsign needs of a server, asked of a running one over plaintext or TLS.
 
     ENSIGN_ENDPOINT         host:port
     ENSIGN_AUTH_URL         base address of the REST API
     ENSIGN_CLIENT_ID        an API key with every permission, and its secret
     ENSIGN_CLIENT_SECRET
+    ENSIGN_INSECURE         "true" for plaintext; everything else means TLS, beside which plaintext has to work, too
 
 Prints "ok" and the name of each part; the first part that fails ends the run with its traceback. After a line "restart"
 on standard output it waits for a line on standard input: whoever started it restarts the server in between.
@@ -28,6 +29,7 @@ from ulid import ULID
 
 ENDPOINT = os.environ["ENSIGN_ENDPOINT"]
 AUTH_URL = os.environ["ENSIGN_AUTH_URL"]
+INSECURE = os.environ["ENSIGN_INSECURE"] == "true"
 CREDENTIALS = {"client_id": os.environ["ENSIGN_CLIENT_ID"], "client_secret": os.environ["ENSIGN_CLIENT_SECRET"]}
 RUN = str(ULID()).lower()
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024  # what gRPC reads unless it is told otherwise
@@ -42,7 +44,7 @@ def part(function):
 
 
 def client(**options):
-    return Ensign(endpoint=ENDPOINT, insecure=True, auth_url=AUTH_URL, **options)
+    return Ensign(endpoint=ENDPOINT, insecure=INSECURE, auth_url=AUTH_URL, **options)
 
 
 def name(short):

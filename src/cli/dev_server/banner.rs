@@ -33,7 +33,7 @@ impl Holds {
 }
 
 pub(super) fn text(
-    access: &Access,
+    (access, is_new): (&Access, bool),
     (data_dir, durability): (Option<&Path>, Durability),
     profile: Option<&str>,
     holds: &Holds,
@@ -52,21 +52,30 @@ pub(super) fn text(
         Durability::Memory => ("at once", ""),
     };
     let signed_in = "signed in as a Full Access key; ensign env prints it for an SDK".to_owned();
-    let lines = [
-        ("endpoint", access.endpoint.clone(), "gRPC, REST and metrics on one port".to_owned()),
+    let mut lines = vec![("endpoint", access.endpoint.clone(), "gRPC, REST and metrics on one port".to_owned())];
+    if let Some(ca_file) = &access.ca_file {
+        let made = if is_new { ", made now" } else { "" };
+        lines.push(("tls", short(ca_file), format!("the authority to trust{made}; ensign env tells SDKs")));
+    }
+    lines.extend([
         ("data", data_dir.map_or_else(|| "in memory".to_owned(), short), held),
         ("acks", acks.to_owned(), remark.to_owned()),
         match profile {
             Some(name) => ("profile", format!("{name} (selected)"), signed_in),
             None => ("profile", "none".to_owned(), "as you wanted".to_owned()),
         },
-    ];
+    ]);
     let width = lines.iter().map(|(_, value, _)| value.chars().count()).max().unwrap_or(0).max(20);
     let mut text = format!("ensign {} · dev server\n\n", env!("CARGO_PKG_VERSION"));
     for (name, value, remark) in lines {
         let line = format!("  {name:<9}  {value:width$}   {remark}");
         text.push_str(line.trim_end());
         text.push('\n');
+    }
+    if let Some(ca_file) = &access.ca_file {
+        let path = ca_file.display();
+        let trust = format!("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={path}");
+        write!(text, "\n  trust      export {trust} SSL_CERT_FILE={path}\n").expect("text takes everything");
     }
     text.push_str("\n  try        ensign publish hello -m 'world'   ·   ensign tail hello --from start\n");
     writeln!(text, "\nready in {}, ctrl-c to stop", human::duration(elapsed)).expect("text takes everything");
@@ -95,13 +104,16 @@ mod tests {
         let key = ClientCredentials { client_id: "id".to_owned(), client_secret: Secret::new("hush") };
         let access = Access {
             endpoint: "localhost:5356".to_owned(),
+            ca_file: None,
             organization: OrganizationId::default(),
             project: ProjectId::default(),
             key,
         };
         let holds = Holds { topics: 3, bytes: 12_400_000 };
         let dir = Path::new("/data");
-        let shown = |durability| text(&access, (Some(dir), durability), Some("dev"), &holds, Duration::from_millis(41));
+        let shown = |durability| {
+            text((&access, false), (Some(dir), durability), Some("dev"), &holds, Duration::from_millis(41))
+        };
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
             "ensign {version} · dev server\n\n\
@@ -115,5 +127,14 @@ mod tests {
         assert_eq!(shown(Durability::Fsync), expected);
         let acks = "  acks       before fsync           WARNING: a loss of power can take acked events\n";
         assert!(shown(Durability::Os).contains(acks), "{}", shown(Durability::Os));
+
+        let access = Access { ca_file: Some("/data/tls/ca.pem".into()), ..access };
+        let secure =
+            text((&access, true), (Some(dir), Durability::Fsync), None, &Holds::default(), Duration::from_millis(41));
+        let tls = "  tls        /data/tls/ca.pem       the authority to trust, made now; ensign env tells SDKs\n";
+        assert!(secure.contains(tls), "{secure}");
+        let trust =
+            "  trust      export GRPC_DEFAULT_SSL_ROOTS_FILE_PATH=/data/tls/ca.pem SSL_CERT_FILE=/data/tls/ca.pem\n";
+        assert!(secure.contains(trust), "{secure}");
     }
 }

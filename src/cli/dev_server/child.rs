@@ -21,14 +21,13 @@ pub(super) async fn run(command: &[OsString], access: &Access, interrupts: &mut 
     let name = program.to_string_lossy();
     let mut child = Command::new(program)
         .args(arguments)
-        .env("ENSIGN_ENDPOINT", &access.endpoint)
-        .env("ENSIGN_AUTH_URL", access.auth_url())
-        .env("ENSIGN_CLIENT_ID", &access.key.client_id)
-        .env("ENSIGN_CLIENT_SECRET", access.secret())
-        .env("ENSIGN_INSECURE", "true")
         // What chooses another server or project must not reach the command.
         .env_remove("ENSIGN_PROFILE")
         .env_remove("ENSIGN_PROJECT")
+        .env_remove("ENSIGN_CA_FILE")
+        .env_remove("ENSIGN_CLIENT_CERT")
+        .env_remove("ENSIGN_CLIENT_KEY")
+        .envs(access.environment())
         .env_remove(PURGE_DELAY)
         .kill_on_drop(true)
         .spawn()

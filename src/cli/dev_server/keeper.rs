@@ -58,7 +58,8 @@ impl Keeper {
         let profile = Profile {
             endpoint: access.endpoint.clone(),
             auth_url: access.auth_url(),
-            insecure: true,
+            insecure: access.ca_file.is_none(),
+            ca_file: access.ca_file.clone(),
             project: Some(access.project.to_string()),
             client_id: Some(access.key.client_id.clone()),
             secret: Some(reference(&key_file)),
@@ -110,7 +111,7 @@ fn is_of_dev_server(profile: &Profile) -> bool {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name == KEY_FILE || name.starts_with("ephemeral-")
     };
-    profile.insecure
+    (profile.insecure || profile.ca_file.is_some())
         && match &profile.secret {
             Some(SecretPlace::Reference(Reference::File(path))) => ours(path),
             // It was signed out of.

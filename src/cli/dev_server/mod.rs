@@ -3,6 +3,7 @@
 mod banner;
 mod child;
 mod keeper;
+mod tls;
 
 use std::{
     ffi::OsString,
@@ -17,8 +18,8 @@ use super::{
     Context,
     error::{CliError, Result},
     node::{
-        self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, ReadyFile, RestArgs,
-        StorageArgs, Unless,
+        self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, ReadyFile, ReadyTls,
+        RestArgs, StorageArgs, Unless,
     },
     output::error_text,
 };
@@ -28,6 +29,7 @@ use crate::{
     sys::Entropy,
 };
 use keeper::Keeper;
+use tls::{LocalTls, LocalTlsArgs};
 
 /// The name of a server that nobody named.
 const NAME: &str = "dev";
@@ -45,6 +47,9 @@ const WORKERS: usize = 2;
 /// safe when the server is killed; but a loss of power, or of the machine, takes the last events with it, and offsets
 /// that subscribers have seen are given to others. `ensign status` says which it is.
 ///
+/// With --tls the same port takes TLS as well. The authority that vouches for the server is made for this machine, speaks
+/// for its names alone, and is kept in the data directory, in `tls`; the profile and `ensign env` know it.
+///
 /// With a command behind --, the server listens on a free port, the command runs with ENSIGN_ENDPOINT, ENSIGN_AUTH_URL,
 /// ENSIGN_CLIENT_ID, ENSIGN_CLIENT_SECRET and ENSIGN_INSECURE set, and its exit code is returned. Profiles are left as
 /// they are.
@@ -56,6 +61,7 @@ const WORKERS: usize = 2;
 #[command(after_help = "Examples:
   $ ensign dev-server
   $ ensign dev-server --ephemeral -- pytest
+  $ ensign dev-server --tls --tls-name broker.example
   $ ensign dev-server --name second --addr 127.0.0.1:5357")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -80,6 +86,9 @@ pub(super) struct Args {
     #[command(flatten)]
     rest: RestArgs,
 
+    #[command(flatten)]
+    tls: LocalTlsArgs,
+
     /// Run this command with the server, and stop when it ends
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -95,9 +104,21 @@ impl Args {
         let mut interrupts = Interrupts::listen()?;
         let data_dir = self.find_data_dir()?;
         ReadyFile::remove(self.listen.ready_file())?;
-        let server = self.start(context, data_dir.as_deref()).await?;
+        let tls = self.tls.prepare(context, data_dir.as_deref())?;
+        let temporary = tls.as_ref().and_then(LocalTls::temporary);
+        let started = self.start(context, data_dir.as_deref(), tls.as_ref()).await;
+        if started.is_err() {
+            tls::clean_up(temporary.as_deref())?;
+        }
+        let server = started?;
         // From here on the server has to be stopped in order, whatever happens.
-        let served = self.serve_started(context, &server, data_dir.as_deref(), &mut interrupts).await;
+        let trusted = tls.as_ref().map(|tls| (tls.ca_file.clone(), tls.is_new));
+        let renewal = tls.map(|tls| tls.renew(&server, context.clock.clone()));
+        let served = self.serve_started(context, &server, (data_dir.as_deref(), trusted), &mut interrupts).await;
+        if let Some(renewal) = renewal {
+            renewal.abort();
+        }
+        tls::clean_up(temporary.as_deref())?;
         ReadyFile::remove(self.listen.ready_file())?;
         server.stop().await.map_err(|error| CliError::chain(&error))?;
         served
@@ -107,11 +128,13 @@ impl Args {
         &self,
         context: &mut Context,
         server: &Server,
-        data_dir: Option<&Path>,
+        (data_dir, trusted): (Option<&Path>, Option<(PathBuf, bool)>),
         interrupts: &mut Interrupts,
     ) -> Result<ExitCode> {
         let key_file = data_dir.map(|dir| dir.join(KEY_FILE));
-        let access = Access::prepare(server, key_file.as_deref().map_or(KeyFile::Nowhere, KeyFile::Own)).await?;
+        let mut access = Access::prepare(server, key_file.as_deref().map_or(KeyFile::Nowhere, KeyFile::Own)).await?;
+        let is_new = trusted.as_ref().is_some_and(|(_, is_new)| *is_new);
+        access.ca_file = trusted.map(|(ca_file, _)| ca_file);
         let password_file = data_dir.map(|dir| dir.join(PASSWORD_FILE));
         let owner = Owner::prepare(server, access.organization, password_file.as_deref()).await?;
         let keeper = if self.no_profile || !self.command.is_empty() {
@@ -123,7 +146,7 @@ impl Args {
             let ready = ReadyFile {
                 endpoint: &access.endpoint,
                 auth_url: &access.auth_url(),
-                tls: None,
+                tls: access.ca_file.as_deref().map(|path| ReadyTls { ca_file: Some(path) }),
                 durability: self.durability(),
                 data_dir,
                 profile: keeper.as_ref().map(|_| self.name.as_str()),
@@ -137,7 +160,7 @@ impl Args {
                 let holds = banner::Holds::of(server, &access).await;
                 let profile = keeper.as_ref().map(|_| self.name.as_str());
                 error_text(&banner::text(
-                    &access,
+                    (&access, is_new),
                     (data_dir, self.durability()),
                     profile,
                     &holds,
@@ -175,7 +198,8 @@ impl Args {
         Ok(Some(places.data_local_dir().join(&self.name)))
     }
 
-    async fn start(&self, context: &Context, data_dir: Option<&Path>) -> Result<Server> {
+    async fn start(&self, context: &Context, data_dir: Option<&Path>, tls: Option<&LocalTls>) -> Result<Server> {
+        let tls = tls.map(|tls| tls.options(&context.clock)).transpose()?;
         let storage = data_dir.map_or(Storage::Memory, |dir| Storage::Directory(dir.to_owned(), self.durability()));
         let public_url = self.listen.public_url()?;
         let options = |addr: SocketAddr| ServerOptions {
@@ -183,6 +207,7 @@ impl Args {
             server_id: self.name.clone(),
             rest: self.rest.options(unless_said(addr)),
             token_key_age: self.rest.token_key_age(),
+            tls: tls.clone(),
             ..ServerOptions::new(addr, storage.clone())
         };
         let start = |addr| Server::start(options(addr), context.clock.clone(), Entropy::real());

@@ -1,6 +1,6 @@
 //! What is needed to use a server that made its own key: where it is, and the key.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::host_and_port;
 use crate::{
@@ -29,9 +29,17 @@ pub(in crate::cli) enum KeyFile<'a> {
 pub(in crate::cli) struct Access {
     /// `host:port`, as the SDKs take it.
     pub(in crate::cli) endpoint: String,
+    /// The authority that clients have to trust, when the server speaks TLS with a certificate of its own making.
+    pub(in crate::cli) ca_file: Option<PathBuf>,
     pub(in crate::cli) organization: OrganizationId,
     pub(in crate::cli) project: ProjectId,
     pub(in crate::cli) key: ClientCredentials,
+}
+
+/// The variables by which programs find an authority to trust: this command line, gRPC for Python, and what uses OpenSSL or Go.
+pub(in crate::cli) fn trust_variables(ca_file: &Path) -> [(&'static str, String); 3] {
+    ["ENSIGN_CA_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE"]
+        .map(|name| (name, ca_file.display().to_string()))
 }
 
 impl Access {
@@ -78,11 +86,25 @@ impl Access {
             }
         };
         let endpoint = host_and_port(server.addr());
-        Ok(Access { endpoint, organization: made.organization.id, project: made.project.id, key })
+        Ok(Access { endpoint, ca_file: None, organization: made.organization.id, project: made.project.id, key })
+    }
+
+    /// The variables by which SDKs and this command line find the server.
+    pub(in crate::cli) fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut variables = vec![
+            ("ENSIGN_ENDPOINT", self.endpoint.clone()),
+            ("ENSIGN_AUTH_URL", self.auth_url()),
+            ("ENSIGN_CLIENT_ID", self.key.client_id.clone()),
+            ("ENSIGN_CLIENT_SECRET", self.secret().to_owned()),
+            ("ENSIGN_INSECURE", self.ca_file.is_none().to_string()),
+        ];
+        variables.extend(self.ca_file.iter().flat_map(|path| trust_variables(path)));
+        variables
     }
 
     pub(in crate::cli) fn auth_url(&self) -> String {
-        format!("http://{}", self.endpoint)
+        let scheme = if self.ca_file.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.endpoint)
     }
 
     pub(in crate::cli) fn secret(&self) -> &str {

@@ -17,7 +17,7 @@ mod signals;
 mod start;
 mod tls;
 
-pub(super) use access::{Access, KEY_FILE, KeyFile};
+pub(super) use access::{Access, KEY_FILE, KeyFile, trust_variables};
 pub(super) use options::{ListenArgs, PORT, StorageArgs, host_and_port};
 pub(super) use owner::{Owner, PASSWORD_FILE};
 pub(super) use problems::Problems;

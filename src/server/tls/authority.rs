@@ -1,14 +1,14 @@
 //! A certificate authority of one machine, for development: made once, kept, and good for local names alone.
 //!
-//! Its certificate says for which names it may speak, so that whoever trusts it does not trust it with anything else. It
-//! makes certificates for servers, and no further authorities. A server's certificate is made anew at every start, and its
-//! key is never written.
+//! Its certificate says for which host names it may speak, so that whoever trusts it does not trust it with any other. (It
+//! may speak for every address: not all clients understand that it might not.) It makes certificates for servers, and no
+//! further authorities. A server's certificate is made anew at every start, and its key is never written.
 
 use std::{fmt, net::IpAddr, path::Path, str::FromStr, time::Duration};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer,
-    KeyPair, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 
 use super::{TlsError, TlsIdentity, validity::Validity};
@@ -85,16 +85,11 @@ impl LocalAuthority {
         let key = KeyPair::generate()?;
         let mut params = authority_params();
         hold(&mut params, now, -seconds(BACKDATED), seconds(AUTHORITY_HOLDS));
-        let mut permitted = vec![
-            GeneralSubtree::DnsName(LOCALHOST.to_owned()),
-            GeneralSubtree::IpAddress(CidrSubnet::from_v4_prefix([127, 0, 0, 0], 8)),
-            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(IpAddr::from(std::net::Ipv6Addr::LOCALHOST), 128)),
-        ];
-        permitted.extend(names.iter().map(|name| match name {
-            LocalName::Host(host) => GeneralSubtree::DnsName(host.clone()),
-            LocalName::Address(ip) => {
-                GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*ip, if ip.is_ipv4() { 32 } else { 128 }))
-            }
+        let mut permitted = vec![GeneralSubtree::DnsName(LOCALHOST.to_owned())];
+        permitted.extend(names.iter().filter_map(|name| match name {
+            LocalName::Host(host) => Some(GeneralSubtree::DnsName(host.clone())),
+            // gRPC's own TLS takes no certificate for an address from an authority that is constrained to addresses.
+            LocalName::Address(_) => None,
         }));
         params.name_constraints =
             Some(NameConstraints { permitted_subtrees: permitted, excluded_subtrees: Vec::new() });
@@ -193,7 +188,7 @@ impl LocalAuthority {
     fn may_name(&self, name: &LocalName) -> bool {
         let own = match name {
             LocalName::Host(host) => host == LOCALHOST,
-            LocalName::Address(ip) => ip.is_loopback(),
+            LocalName::Address(_) => true,
         };
         own || self.names.contains(name)
     }

@@ -205,3 +205,62 @@ fn plaintext_over_a_network_is_asked_for_twice() {
         )
         .check();
 }
+
+/// The authority is made once; the profile, the ready file and `ensign env` know it; plaintext works beside TLS.
+#[test]
+fn a_development_server_makes_its_own_authority() {
+    let machine = Machine::new();
+    let server = machine.dev_server_with("--addr 127.0.0.1:0 --tls --tls-name broker.example");
+    let ca_file = machine.path(".local/share/ensign/dev/tls/ca.pem");
+    let port = server.port().to_owned();
+    assert_eq!(server.ready["tls"], serde_json::json!({ "ca_file": ca_file }));
+    assert_eq!(server.ready["auth_url"], url(&server));
+    machine.ensign("publish hello -m world").check();
+    machine.ensign("tail hello --from start -n 1 -o raw").stdout("world\n").check();
+    let status = |scheme: &str| machine.ensign(&format!("status --endpoint {scheme}://localhost:{port}"));
+    status("http").check();
+    status("https").check();
+    let profile = machine.ensign("profile show -o json").check().json();
+    assert_eq!((&profile["insecure"], &profile["ca_file"]), (&false.into(), &serde_json::json!(ca_file)));
+    let variables = machine.ensign("env -o json").check().json();
+    for name in ["ENSIGN_CA_FILE", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", "SSL_CERT_FILE"] {
+        assert_eq!(variables[name], serde_json::json!(ca_file), "{name}");
+    }
+    assert_eq!(variables["ENSIGN_INSECURE"], "false");
+    let banner = server.stderr();
+    assert!(banner.contains("the authority to trust, made now; ensign env tells SDKs\n"), "{banner}");
+
+    let before = fs::read(&ca_file).unwrap();
+    let mut server = server;
+    assert_eq!(server.end(Signal::TERM).code, Some(0));
+    let again = machine.dev_server_with(&format!("--addr 127.0.0.1:{port} --tls --tls-only"));
+    assert_eq!(fs::read(&ca_file).unwrap(), before, "the authority is kept");
+    status("https").check();
+    status("http").code(5).check();
+    drop(again);
+    // Without TLS the profile is what it was before there was any.
+    let _plain = machine.dev_server();
+    machine.ensign("tail hello --from start -n 1 -o raw").stdout("world\n").check();
+    assert_eq!(machine.ensign("profile show -o json").check().json()["ca_file"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_command_runs_with_a_server_that_speaks_tls() {
+    let machine = Machine::new();
+    let script = format!(
+        "{0} publish hello -m world -q && {0} tail hello --from start -n 1 -o raw; echo $ENSIGN_INSECURE $ENSIGN_AUTH_URL; \
+         test -s $SSL_CERT_FILE && echo $GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+        env!("CARGO_BIN_EXE_ensign")
+    );
+    let done = machine.run(["dev-server", "--ephemeral", "--tls", "--tls-only", "--", "sh", "-c", &script]).check();
+    let lines: Vec<&str> = done.text().lines().collect();
+    let [world, settings, ca_file] = lines.as_slice() else { panic!("{lines:?}") };
+    assert_eq!(*world, "world");
+    assert!(settings.starts_with("false https://localhost:"), "{settings}");
+    assert!(!std::path::Path::new(ca_file).exists(), "{ca_file} goes with the server");
+
+    let asked = ["dev-server", "--ephemeral", "--tls", "--tls-ca-file", "ca.pem", "--"];
+    let done = machine.run(asked.into_iter().chain(["sh", "-c", "echo $SSL_CERT_FILE"])).check();
+    assert_eq!(done.text().trim_end(), machine.path("ca.pem").to_str().unwrap());
+    assert!(machine.path("ca.pem").exists(), "what was asked for stays");
+}

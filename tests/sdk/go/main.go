@@ -1,4 +1,4 @@
-// Command session asks of a running server what go-ensign needs of one, over plaintext.
+// Command session asks of a running server what go-ensign needs of one, over plaintext or TLS.
 //
 // The server and an API key with every permission come from the environment variables that the SDK itself reads:
 // ENSIGN_ENDPOINT, ENSIGN_AUTH_URL, ENSIGN_INSECURE, ENSIGN_CLIENT_ID and ENSIGN_CLIENT_SECRET. It prints "ok" and the name
