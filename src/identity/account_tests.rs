@@ -182,7 +182,7 @@ async fn refreshing_gives_the_permissions_of_now() {
     });
     assert_eq!(world.verify(&dressed), Err(TokenError::Revoked));
 
-    world.identity.remove_member(&owner, ann, false).await.unwrap();
+    world.identity.remove_member(&owner, ann).await.unwrap();
     assert!(matches!(world.identity.refresh(&first.refresh, None).await, Err(AuthError::Refused { .. })));
     assert!(matches!(world.identity.refresh(&second.refresh, None).await, Err(AuthError::Refused { .. })));
 }
@@ -216,10 +216,11 @@ async fn a_removed_member_is_out_at_once_and_may_come_back() {
     let hers = world.identity.create_key(new).await.unwrap();
     let signed_in = world.identity.authenticate(&hers.key.client_id, &hers.secret).await.unwrap();
 
-    let asked = world.identity.remove_member(&owner, ann, false).await.unwrap();
-    assert!(matches!(asked, Removal::Keys(keys) if keys.len() == 1 && keys[0].name == "hers"));
+    let asked = world.identity.remove_member(&owner, ann).await.unwrap();
+    let Removal::Asked { keys, token } = asked else { panic!("{asked:?}") };
+    assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["hers"]);
     assert!(world.verify(&old.access).is_ok(), "nothing has happened yet");
-    assert_eq!(world.identity.remove_member(&owner, ann, true).await.unwrap(), Removal::Done);
+    world.identity.confirm_removal(&owner, ann, token.expose_str().unwrap()).await.unwrap();
     assert_eq!(world.verify(&old.access), Err(TokenError::Revoked));
     assert_eq!(world.verify(&signed_in.access), Err(TokenError::Revoked), "the key went with its maker");
     assert!(world.verify(&world.sign_in().await.access).is_ok(), "another key did not");
@@ -249,20 +250,20 @@ async fn who_may_change_whom() {
     assert_eq!(refused(&admin, own, Role::Observer).await, owners_only);
     assert_eq!(refused(&owner, own, Role::Admin).await, AccountError::LastOwner.to_string());
     assert_eq!(refused(&owner, bob, Role::Member).await, AccountError::SameRole.to_string());
-    assert!(matches!(world.identity.remove_member(&admin, own, true).await, Err(AccountError::OwnersOnly)));
-    assert!(matches!(world.identity.remove_member(&owner, own, true).await, Err(AccountError::LastOwner)));
+    assert!(matches!(world.identity.remove_member(&admin, own).await, Err(AccountError::OwnersOnly)));
+    assert!(matches!(world.identity.remove_member(&owner, own).await, Err(AccountError::LastOwner)));
 
     let foreign = world.identity.create_organization("Other").await.unwrap().id;
     let stranger = world.joined("eve@example.com", foreign, Role::Owner).await;
     assert_eq!(refused(&owner, stranger, Role::Observer).await, "there is no such user in the organization");
-    let removed = world.identity.remove_member(&owner, stranger, true).await;
+    let removed = world.identity.remove_member(&owner, stranger).await;
     assert!(matches!(removed, Err(AccountError::NotFound { .. })));
     let key = world.verify(&world.sign_in().await.access).unwrap();
     assert!(matches!(world.identity.set_role(&key, bob, Role::Admin).await, Err(AccountError::OwnersOnly)));
 
     world.identity.set_role(&admin, bob, Role::Observer).await.unwrap();
     world.identity.set_role(&owner, ann, Role::Owner).await.unwrap();
-    assert_eq!(world.identity.remove_member(&owner, own, false).await.unwrap(), Removal::Done);
+    assert!(matches!(world.identity.remove_member(&owner, own).await, Ok(Removal::Done)));
 }
 
 /// Of two owners that leave at the same time, one stays.
@@ -274,7 +275,7 @@ async fn two_owners_cannot_both_leave() {
     let ann = world.joined("ann@example.com", organization, Role::Owner).await;
     let other = world.caller(&world.login("ann@example.com").await);
     let (first, second) = tokio::join!(
-        world.identity.remove_member(&owner, owner.subject.user().unwrap(), false),
+        world.identity.remove_member(&owner, owner.subject.user().unwrap()),
         world.identity.set_role(&other, ann, Role::Member),
     );
     assert!(first.is_ok() != second.is_ok(), "{first:?} {second:?}");
@@ -285,6 +286,7 @@ async fn two_owners_cannot_both_leave() {
 #[tokio::test]
 async fn the_organization_used_last_is_the_default() {
     let world = world().await;
+    world.time.advance(Duration::from_millis(1));
     let foreign = world.identity.create_organization("Other").await.unwrap().id;
     let ann = world.joined("ann@example.com", world.local(), Role::Member).await;
     let (standing, transaction) = world.identity.add_member(Transaction::new(), (ann, foreign), Role::Owner);

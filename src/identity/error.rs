@@ -21,6 +21,9 @@ pub enum IdentityError {
     /// The root key is another one, or the record was changed.
     #[error("the token signing key {id} cannot be opened with this root key")]
     SigningKeySealed { id: Ulid },
+    /// The root key is another one, or the record was changed.
+    #[error("the record {context} cannot be opened with this root key")]
+    Sealed { context: String },
     #[error("there is no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
     #[error("a {kind} needs a name")]

@@ -5,20 +5,24 @@
 
 use super::{
     AccountError, ApiKey, Identity, IdentityError, Member,
+    links::{FoundLink, NewLink, Purpose},
     members::Membership,
     record::{encode, place},
 };
 use crate::{
-    model::{OrganizationId, Principal, Role, UserId},
+    model::{OrganizationId, Principal, Role, Secret, UserId},
     store::Transaction,
 };
 
 /// What became of a request to remove a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Removal {
     Done,
-    /// The member made API keys, which end with the membership, so it has to be asked for with their knowledge.
-    Keys(Vec<ApiKey>),
+    /// The member made these API keys, which end with the membership, so it has to be confirmed with this token.
+    Asked {
+        keys: Vec<ApiKey>,
+        token: Secret,
+    },
 }
 
 impl Identity {
@@ -49,13 +53,37 @@ impl Identity {
         Ok(self.member_of(found, caller.organization, &membership))
     }
 
-    /// Removes a member of the caller's organization, together with the API keys that the member made there, if that
-    /// is confirmed; without, only one who made none. A user who is left in no organization is deleted.
-    pub async fn remove_member(
+    /// Removes a member of the caller's organization who made no API keys there. For one who did, gives the token with
+    /// which the caller confirms it.
+    pub async fn remove_member(&self, caller: &Principal, user: UserId) -> Result<Removal, AccountError> {
+        self.remove(caller, user, None).await
+    }
+
+    /// Removes a member of the caller's organization, together with the API keys that the member made there, with the
+    /// token that the caller was given for removing this member.
+    pub async fn confirm_removal(&self, caller: &Principal, user: UserId, token: &str) -> Result<(), AccountError> {
+        let link = self.good_link(token, Purpose::Removal).await.map_err(|error| match error {
+            AccountError::ExpiredToken => AccountError::UnknownToken,
+            error => error,
+        })?;
+        let record = &link.record;
+        let asked = record.created_by.map(|id| UserId(id.0));
+        let is_this = record.user() == Some(user)
+            && record.organization() == Some(caller.organization)
+            && asked.is_some()
+            && asked == caller.subject.user();
+        if !is_this {
+            return Err(AccountError::UnknownToken);
+        }
+        self.remove(caller, user, Some(link)).await.map(drop)
+    }
+
+    /// Removes a member, and deletes a user who is left in no organization.
+    async fn remove(
         &self,
         caller: &Principal,
         user: UserId,
-        is_confirmed: bool,
+        confirmed: Option<FoundLink>,
     ) -> Result<Removal, AccountError> {
         let _turn = self.inner.members.lock().await;
         let (membership, actor) = self.subject_and_actor(caller, user).await?;
@@ -67,8 +95,10 @@ impl Identity {
             transaction = self.with_other_owner(transaction, user, caller.organization).await?;
         }
         let keys = self.keys_made_by(user, caller.organization).await?;
-        if !keys.is_empty() && !is_confirmed {
-            return Ok(Removal::Keys(keys));
+        match confirmed {
+            Some(link) => transaction = link.spend(transaction),
+            None if keys.is_empty() => {}
+            None => return self.ask_removal(caller, user, keys).await,
         }
         for key in &keys {
             transaction = self.end_key(key.id, transaction).await?.1;
@@ -90,6 +120,20 @@ impl Identity {
         }
         tracing::info!(%user, organization = %caller.organization, "member removed");
         Ok(Removal::Done)
+    }
+
+    async fn ask_removal(&self, caller: &Principal, user: UserId, keys: Vec<ApiKey>) -> Result<Removal, AccountError> {
+        let link = NewLink {
+            purpose: Purpose::Removal,
+            email: String::new(),
+            user: Some(user),
+            organization: Some(caller.organization),
+            role: None,
+            created_by: caller.subject.user(),
+        };
+        let (token, _, transaction) = self.add_link(Transaction::new(), link).await?;
+        self.inner.records.commit(transaction).await?;
+        Ok(Removal::Asked { keys, token })
     }
 
     /// The membership that a caller wants to change, and the caller's own role.
@@ -122,6 +166,7 @@ impl Identity {
     /// Adds the end of a user to a transaction.
     async fn without_user(&self, transaction: Transaction, user: UserId) -> Result<Transaction, IdentityError> {
         let Some((record, revision)) = self.user_record(user).await? else { return Ok(transaction) };
+        let transaction = self.without_links_of(transaction, user).await?;
         Ok(transaction
             .check(place::user(user), Some(revision))
             .delete(place::user(user))

@@ -1,17 +1,18 @@
 //! Users and their memberships: how they are found, and what a transaction needs to make or change them.
 
 use super::{
-    Identity, IdentityError,
+    AccountError, Identity, IdentityError,
     email::{Email, folded},
     live::{MemberId, Standing},
     record::{Id, decode, encode, place},
+    registration::check_text,
     service::{id_behind, scan_all},
     token::{Bearer, Whom},
     user_record::{Member, MembershipRecord, User, UserRecord},
 };
 use crate::{
     model::{OrganizationId, Role, Time, Ulid, UserId},
-    store::{Revision, Transaction},
+    store::{RecordError, Revision, Transaction},
     sys::new_ulid,
 };
 
@@ -44,6 +45,31 @@ impl Identity {
             members.extend(self.member(UserId(id_behind(&prefix, &key)?), organization).await?);
         }
         Ok(members)
+    }
+
+    /// Calls a member of an organization something else.
+    pub async fn rename_user(
+        &self,
+        id: UserId,
+        organization: OrganizationId,
+        name: &str,
+    ) -> Result<Member, AccountError> {
+        check_text("name", name)?;
+        let not_found = AccountError::NotFound { what: "user" };
+        loop {
+            let membership = self.membership((id, organization)).await?.ok_or_else(|| not_found.clone())?;
+            let (mut record, revision) = self.user_record(id).await?.ok_or_else(|| not_found.clone())?;
+            name.trim().clone_into(&mut record.name);
+            record.modified_ns = Some(self.inner.clock.now().nanos());
+            let place = place::user(id);
+            let transaction = Transaction::new().check(place.clone(), Some(revision)).put(place, encode(&record));
+            match self.inner.records.commit(transaction).await {
+                Ok(_) => return Ok(self.member_of(record.into_user(id), organization, &membership)),
+                // Something else of the user was changed at the same time.
+                Err(RecordError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// The organizations that a user is a member of, from old to new.

@@ -18,12 +18,16 @@ mod account_error;
 mod bootstrap;
 mod cache;
 mod email;
+mod errands;
 mod error;
 mod hasher;
+mod invitations;
 mod key_admin;
 mod keys;
+mod links;
 mod live;
 mod login;
+mod mail;
 mod management;
 mod members;
 mod organizations;
@@ -31,8 +35,10 @@ mod page;
 mod passwords;
 mod projects;
 mod record;
+mod registration;
 mod resource_error;
 mod rotation;
+mod sealed;
 mod service;
 mod sessions;
 mod signing;
@@ -43,20 +49,28 @@ mod user_record;
 pub use account_error::AccountError;
 pub use bootstrap::{Bootstrap, BootstrapOwner};
 pub use error::{AuthError, IdentityError, TokenError};
+pub use invitations::{Invitation, InvitationPreview};
 pub use key_admin::KeyOrigin;
 pub use keys::{IssuedKey, NewKey};
+pub use links::Purpose;
+pub use mail::{KeptMail, Mail};
 pub use management::Removal;
+pub use organizations::{OrganizationOfUser, Workspace};
 pub use page::{Page, PageError, PageRequest};
 pub use projects::{KeyCounts, NewProject, ProjectChange};
 pub use record::{ApiKey, Organization, Project};
+pub use registration::{NewAccount, NewOrganization, Registered, Verified};
 pub use resource_error::ResourceError;
-pub use service::{Identity, IdentityOptions};
+pub use sealed::reseal;
+pub use service::{Identity, IdentityOptions, Registration};
 pub use sessions::Tokens;
 pub use tenants::Tenant;
 pub use user_record::{Member, User};
 
 #[cfg(test)]
 mod account_tests;
+#[cfg(test)]
+mod registration_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -4,11 +4,12 @@ use zxcvbn::{Score, zxcvbn};
 
 use super::{
     AccountError, Identity, IdentityError,
+    links::Purpose,
     record::{encode, place},
 };
 use crate::{
     model::{Secret, UserId},
-    store::Transaction,
+    store::{RecordError, Transaction},
 };
 
 /// The shortest password, in bytes.
@@ -22,6 +23,23 @@ impl Identity {
     pub async fn check_password(&self, password: &Secret, known: &[&str]) -> Result<(), AccountError> {
         let known = known.iter().map(|word| (*word).to_owned()).collect();
         if self.inner.hasher.judge(password.clone(), known).await? { Ok(()) } else { Err(AccountError::WeakPassword) }
+    }
+
+    /// Sets another password with the token that was mailed for it, which is good once. Everything that was signed in
+    /// with the old one ends.
+    pub async fn reset_password(&self, token: &str, password: Secret) -> Result<(), AccountError> {
+        let hash = self.inner.hasher.hash(password).await?;
+        loop {
+            let link = self.good_link(token, Purpose::PasswordReset).await?;
+            let user = link.record.user().ok_or(AccountError::UnknownToken)?;
+            match self.replace_password(user, hash.clone(), link.spend(Transaction::new())).await {
+                Ok(()) => return Ok(()),
+                // Either the token has been used, which is seen now, or something else of the user is another one now.
+                Err(IdentityError::Records { source: RecordError::Conflict { .. } }) => {}
+                Err(IdentityError::NotFound { .. }) => return Err(AccountError::UnknownToken),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Replaces a user's password, together with what the transaction has. All that was signed in with the old one

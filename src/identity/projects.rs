@@ -223,6 +223,26 @@ impl Identity {
         Ok(())
     }
 
+    /// Adds a project of a given identifier, which is its name too, to the transaction that makes its organization.
+    pub(super) fn add_first_project(
+        &self,
+        transaction: Transaction,
+        organization: OrganizationId,
+        id: ProjectId,
+    ) -> Transaction {
+        let record = ProjectRecord {
+            organization: Id(organization.0),
+            name: id.to_string(),
+            description: String::new(),
+            tenant: None,
+            owner: None,
+            created_ns: self.inner.clock.now().nanos(),
+            modified_ns: None,
+            removing: false,
+        };
+        add(transaction, id, &record)
+    }
+
     /// A project as it is made with its organization, and the transaction that makes it.
     pub(super) fn new_project(
         &self,

@@ -260,6 +260,7 @@ pub(super) mod place {
     /// There since somebody registered, with the first user's identifier.
     pub(in super::super) const FIRST_USER: &str = "identity/first-user";
     pub(in super::super) const MEMBERS: &str = "identity/member/";
+    pub(in super::super) const LINKS: &str = "identity/link/";
     pub(in super::super) const LOGINS: &str = "identity/member-login/";
 
     /// What binds a sealed signing key to its identifier.
@@ -351,6 +352,16 @@ pub(super) mod place {
     /// The organizations of a user: an index of empty records.
     pub(in super::super) fn organizations_of(user: UserId) -> String {
         format!("identity/user-organization/{user}/")
+    }
+
+    /// A link, by the SHA-256 of its token in base64.
+    pub(in super::super) fn link(digest: &str) -> String {
+        format!("{LINKS}{digest}")
+    }
+
+    /// The place of the newest link for a purpose and somebody.
+    pub(in super::super) fn link_slot(purpose: &str, whom: &str) -> String {
+        format!("identity/link-of/{purpose}/{whom}")
     }
 
     /// A client id's key: the text of the key's identifier.

@@ -11,8 +11,9 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    IdentityError,
+    IdentityError, Mail,
     cache::Generations,
+    errands::{self, ERRANDS_WAITING_MAX, Errand},
     hasher::Hasher,
     live::{Known, Live, MemberId},
     record::{ProjectRecord, UseRecord, decode, encode, place},
@@ -53,10 +54,24 @@ pub struct IdentityOptions {
     pub signing_key_age: Duration,
     /// What the token signing key is sealed under.
     pub root: RootKey,
+    /// Who may register an organization.
+    pub registration: Registration,
+    /// Where mail goes; nowhere: its tokens are in the log, and kept until they are used.
+    pub mail: Option<mpsc::Sender<Mail>>,
+}
+
+/// Who may register an organization. Who was invited to one may join it anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Registration {
+    #[default]
+    Open,
+    /// The first user alone.
+    First,
+    Closed,
 }
 
 impl IdentityOptions {
-    /// An hour for access, two for refresh, 15 minutes of overlap.
+    /// An hour for access, two for refresh, 15 minutes of overlap; anybody may register, and nothing sends mail.
     pub fn new(issuer: impl Into<String>, audience: impl Into<String>, root: RootKey) -> IdentityOptions {
         IdentityOptions {
             issuer: issuer.into(),
@@ -66,6 +81,8 @@ impl IdentityOptions {
             overlap: Duration::from_mins(15),
             signing_key_age: Duration::from_hours(90 * 24),
             root,
+            registration: Registration::Open,
+            mail: None,
         }
     }
 }
@@ -81,9 +98,11 @@ pub(super) struct Inner {
     pub(super) records: Records,
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
-    pub(super) rules: TokenRules,
-    /// What page tokens are sealed under.
+    /// What page tokens, and tokens of mail that nothing sends, are sealed under.
     pub(super) root: RootKey,
+    pub(super) registration: Registration,
+    pub(super) mail: Option<mpsc::Sender<Mail>>,
+    pub(super) rules: TokenRules,
     signing: Mutex<Arc<SigningKeys>>,
     /// Held while a signing key is made.
     pub(super) rotating: tokio::sync::Mutex<()>,
@@ -94,6 +113,7 @@ pub(super) struct Inner {
     pub(super) members: tokio::sync::Mutex<()>,
     pub(super) hasher: Hasher,
     pub(super) uses: mpsc::Sender<Use>,
+    pub(super) errands: mpsc::Sender<Errand>,
     /// Access tokens that have been verified, by their SHA-256.
     pub(super) tokens: Mutex<Generations<[u8; 32], Verified>>,
     /// Client ids with the salted SHA-256 of the secret that was verified for them.
@@ -129,6 +149,7 @@ impl Identity {
         let live = Live::new(known(&records).await?);
         let (uses, waiting) = mpsc::channel(USES_WAITING_MAX);
         tokio::spawn(store_uses(records.clone(), waiting));
+        let (errands, asked) = mpsc::channel(ERRANDS_WAITING_MAX);
         let rules = TokenRules {
             refresh_audience: format!("{}/v1/refresh", origin(&options.issuer)),
             issuer: options.issuer,
@@ -139,7 +160,6 @@ impl Identity {
         };
         let inner = Inner {
             rules,
-            root: options.root,
             signing: Mutex::new(Arc::new(signing)),
             rotating: tokio::sync::Mutex::new(()),
             signing_key_age: options.signing_key_age,
@@ -147,14 +167,21 @@ impl Identity {
             members: tokio::sync::Mutex::new(()),
             hasher: Hasher::start(entropy.clone()),
             uses,
+            errands,
             tokens: Mutex::new(Generations::new(REMEMBERED_MAX)),
             secrets: Mutex::new(Generations::new(REMEMBERED_MAX)),
             salt: entropy.bytes(),
+            root: options.root,
+            registration: options.registration,
+            mail: options.mail,
             records,
             clock,
             entropy,
         };
-        Ok(Identity { inner: Arc::new(inner) })
+        let identity = Identity { inner: Arc::new(inner) };
+        identity.sweep_links().await?;
+        tokio::spawn(errands::run(Arc::downgrade(&identity.inner), asked));
+        Ok(identity)
     }
 
     /// The public keys that tokens verify against, as a JSON Web Key Set.
@@ -176,8 +203,10 @@ impl Identity {
         origin(&self.inner.rules.issuer)
     }
 
-    /// Resolves once every sign-in so far has been stored, or was given up with a warning.
+    /// Resolves once every sign-in so far has been stored, and what was asked for in the background has been done, or was
+    /// given up with a warning.
     pub async fn flush(&self) {
+        self.finish_errands().await;
         let (done, flushed) = oneshot::channel();
         if self.inner.uses.send(Use::Flush(done)).await.is_ok() {
             // The task drops the sender without a word only when the runtime is being shut down.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use jsonwebtoken::{
     Algorithm, DecodingKey, EncodingKey,
     jwk::{AlgorithmParameters, Jwk},
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     IdentityError,
     record::{Id, SigningKeyRecord, SigningRecord, decode, encode, place},
+    sealed,
 };
 use crate::{
     engine::RootKey,
@@ -69,8 +69,7 @@ impl SigningKeys {
         let mut keys = Vec::new();
         for key in &record.keys {
             let id = key.id.0;
-            let sealed = STANDARD.decode(&key.sealed).map_err(|error| damaged(error.to_string()))?;
-            let der = root.open(place::signing_context(id).as_bytes(), &sealed);
+            let der = sealed::open(root, &place::signing_context(id), &key.sealed);
             let der = der.ok_or(IdentityError::SigningKeySealed { id })?;
             let made = Time::from_millis(i64::try_from(id.millis()).unwrap_or(i64::MAX));
             let key = SigningKey::from_pkcs8(id, &der, made).map_err(|error| damaged(error.to_string()))?;
@@ -158,8 +157,8 @@ fn new_key(root: &RootKey, id: Ulid, entropy: &Entropy) -> SigningKeyRecord {
     let (head, seed) = der.split_at_mut(PKCS8_HEAD.len());
     head.copy_from_slice(&PKCS8_HEAD);
     entropy.fill(seed);
-    let sealed = root.seal(entropy, place::signing_context(id).as_bytes(), &der[..]);
-    SigningKeyRecord { id: Id(id), sealed: STANDARD.encode(sealed), retired_ns: None }
+    let sealed = sealed::seal(root, entropy, &place::signing_context(id), &der[..]);
+    SigningKeyRecord { id: Id(id), sealed, retired_ns: None }
 }
 
 /// Shows which keys there are, never the keys.

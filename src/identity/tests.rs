@@ -14,7 +14,7 @@ use crate::{
     sys::{Clock, Entropy, ManualClock},
 };
 
-fn root(seed: u64) -> RootKey {
+pub(super) fn root(seed: u64) -> RootKey {
     RootKey::generate(&Entropy::seeded(seed))
 }
 

@@ -17,9 +17,8 @@ const ALL: [&str; 7] =
 /// The owner of the first organization, signed in.
 async fn owner() -> (World, String) {
     let world = world().await;
-    let organization = world.key.key.organization;
-    let owner = world.identity.ensure_default_owner(organization).await.unwrap().unwrap();
-    let tokens = world.identity.login(&owner.user.email, &owner.password.unwrap(), None).await.unwrap();
+    let login = world.identity.login("dev@localhost", &world.owner_password, None).await;
+    let tokens = login.unwrap();
     let token = tokens.access.expose_str().unwrap().to_owned();
     (world, token)
 }

@@ -1,4 +1,4 @@
-//! The REST API: signing in with API keys, the keys that tokens verify against, status, probes and metrics.
+//! The REST API: accounts, organizations and their members, signing in, the keys that tokens verify against, status, probes and metrics.
 //!
 //! Clients are particular about some of this: replies are `application/json; charset=utf-8` to the letter, requests are
 //! read as JSON whatever their content type says, keys match in any case, an `Authorization` header on a sign-in is
@@ -10,9 +10,8 @@
 //!
 //! How many requests an address may make is limited (`limit`), and how many sign-ins at an account may fail
 //! (`attempts`). How many secrets are hashed at a time is bounded by `identity`; what comes on top gets a 429.
-//!
-//! What it does not do yet: users' routes.
 
+mod account;
 mod api_projects;
 mod api_tenants;
 mod apikeys;
@@ -21,18 +20,21 @@ mod body;
 mod caller;
 mod gate;
 mod health;
-#[allow(dead_code, reason = "lists of accounts ask for flags")]
 mod input;
+mod invites;
 mod limit;
+mod login;
 mod openapi;
 mod options;
+mod organizations;
 mod paging;
 mod projects;
-#[allow(dead_code, reason = "accounts can be unverified")]
+mod registration;
 mod reply;
 mod route;
 mod sessions;
 mod signing_keys;
+mod users;
 mod wellknown;
 mod wire;
 
@@ -111,7 +113,12 @@ fn table() -> Vec<Route> {
         health::routes(),
         wellknown::routes(),
         openapi::routes(),
+        registration::routes(),
+        login::routes(),
         sessions::routes(),
+        organizations::routes(),
+        users::routes(),
+        invites::routes(),
         apikeys::routes(),
         projects::routes(),
         api_tenants::routes(),
@@ -126,6 +133,8 @@ pub(super) fn router(state: RestState) -> Router {
     route::router(table(), &state).layer(middleware::from_fn_with_state(state.clone(), gate::pass)).with_state(state)
 }
 
+#[cfg(test)]
+mod account_tests;
 #[cfg(test)]
 mod management_tests;
 #[cfg(test)]

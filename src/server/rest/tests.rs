@@ -19,7 +19,7 @@ use crate::{
     broker::Broker,
     engine::{Engine, RootKey},
     identity::{Identity, IdentityOptions, IssuedKey},
-    model::{Durability, Needs, Permission, Time},
+    model::{Durability, Needs, Permission, Secret, Time},
     server::lifecycle::{Lifecycle, Phase},
     store::Store,
     sys::{Clock, Entropy, ManualClock},
@@ -36,6 +36,8 @@ pub(super) struct World {
     pub(super) time: ManualClock,
     pub(super) healthy: Arc<AtomicBool>,
     pub(super) key: IssuedKey,
+    /// Of the owner of the key's organization, dev@localhost.
+    pub(super) owner_password: Secret,
 }
 
 pub(super) struct Reply {
@@ -73,7 +75,9 @@ pub(super) async fn world() -> World {
         attempts: None,
     };
     let key = identity.ensure_default().await.unwrap().issued.unwrap();
-    World { router: router(state.clone()), state, lifecycle, identity, time, healthy, key }
+    let owner = identity.ensure_default_owner(key.key.organization).await.unwrap().unwrap();
+    let owner_password = owner.password.unwrap();
+    World { router: router(state.clone()), state, lifecycle, identity, time, healthy, key, owner_password }
 }
 
 impl World {

@@ -1,0 +1,62 @@
+//! Everything of identity that is sealed under the root key: how it is sealed, and how it is sealed anew under another
+//! key, all at once.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
+
+use super::{
+    IdentityError,
+    links::LinkRecord,
+    record::{SigningRecord, decode, encode, place},
+    service::scan_all,
+};
+use crate::{
+    engine::RootKey,
+    store::{Records, Transaction},
+    sys::Entropy,
+};
+
+/// Seals a secret for a record. The context is where it lies; elsewhere it does not open.
+pub(super) fn seal(root: &RootKey, entropy: &Entropy, context: &str, plain: &[u8]) -> String {
+    STANDARD.encode(root.seal(entropy, context.as_bytes(), plain))
+}
+
+/// What was sealed under this key and context; nothing if it was not, or has been changed.
+pub(super) fn open(root: &RootKey, context: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+    root.open(context.as_bytes(), &STANDARD.decode(sealed).ok()?)
+}
+
+/// The changes that seal everything of identity under another root key: the token signing keys, and the tokens of mail
+/// that nothing sends. They belong into one transaction with whatever else is sealed under the old key. It is for
+/// records that no [`super::Identity`] has open.
+///
+/// # Errors
+///
+/// When something does not open with the old key; nothing has been changed then.
+pub async fn reseal(
+    records: &Records,
+    old: &RootKey,
+    new: &RootKey,
+    entropy: &Entropy,
+) -> Result<Transaction, IdentityError> {
+    let mut transaction = Transaction::new();
+    let again = |context: &str, sealed: &str| {
+        let plain = open(old, context, sealed);
+        let plain = plain.ok_or_else(|| IdentityError::Sealed { context: context.to_owned() })?;
+        Ok::<_, IdentityError>(seal(new, entropy, context, &plain))
+    };
+    if let Some(found) = records.get(place::SIGNING).await? {
+        let mut record: SigningRecord = decode(place::SIGNING.as_bytes(), &found.value)?;
+        for key in &mut record.keys {
+            key.sealed = again(&place::signing_context(key.id.0), &key.sealed)?;
+        }
+        transaction = transaction.check(place::SIGNING, Some(found.revision)).put(place::SIGNING, encode(&record));
+    }
+    for (key, found) in scan_all(records, place::LINKS).await? {
+        let mut record: LinkRecord = decode(&key, &found.value)?;
+        let Some(sealed) = &record.sealed else { continue };
+        record.sealed = Some(again(&String::from_utf8_lossy(&key), sealed)?);
+        transaction = transaction.check(key.clone(), Some(found.revision)).put(key, encode(&record));
+    }
+    Ok(transaction)
+}
