@@ -19,6 +19,7 @@ mod error;
 mod grpc;
 mod lifecycle;
 mod listen;
+mod mail;
 mod node;
 mod observe;
 mod publish;
@@ -34,6 +35,7 @@ mod tls;
 pub mod fuzzing;
 
 pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
+pub use mail::{MailError, MailOptions, MailSecurity};
 pub use rest::{DEFAULT_ORIGIN, Network, ParseNetworkError, RateLimit, RestOptions};
 pub use root_key::{RootKeyError, load_root_key};
 pub use start::{Server, ServerOptions, StartError, Storage, TOKEN_KEY_AGE};

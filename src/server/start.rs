@@ -9,6 +9,7 @@ use super::{
     grpc,
     lifecycle::{Lifecycle, Phase},
     listen,
+    mail::{MailError, MailOptions, Mailer},
     node::Node,
     observe,
     rest::{self, RestOptions},
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     broker::{Broker, Lags, OpenBrokerError},
     engine::{self, Engine, OpenError, RootKey},
-    identity::{Identity, IdentityError, IdentityOptions},
+    identity::{Identity, IdentityError, IdentityOptions, Registration},
     model::Durability,
     store::{
         Store,
@@ -62,6 +63,10 @@ pub struct ServerOptions {
     pub rest: RestOptions,
     /// How old a key that signs tokens gets before another one signs.
     pub token_key_age: Duration,
+    /// Who may register an organization.
+    pub registration: Registration,
+    /// How mail is sent; without this, its tokens are in the log, and kept until they are used.
+    pub mail: Option<MailOptions>,
     /// How the server speaks TLS; without this it speaks plaintext alone.
     pub tls: Option<TlsOptions>,
 }
@@ -76,6 +81,8 @@ impl ServerOptions {
             server_id: String::new(),
             rest: RestOptions::default(),
             token_key_age: TOKEN_KEY_AGE,
+            registration: Registration::Open,
+            mail: None,
             tls: None,
         }
     }
@@ -105,6 +112,8 @@ pub enum StartError {
     Engine(#[from] OpenError),
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    #[error("mail cannot be sent")]
+    Mail(#[from] MailError),
     #[error(transparent)]
     Broker(#[from] OpenBrokerError),
 }
@@ -118,6 +127,7 @@ pub struct Server {
     local: LocalStore,
     recovered: RecoveryReport,
     gate: Option<Gate>,
+    mailer: Option<Mailer>,
     accepting: JoinHandle<()>,
 }
 
@@ -155,7 +165,10 @@ impl Server {
             format!("{scheme}://localhost:{}", addr.port())
         });
         let gate = options.tls.map(Gate::new);
+        let mailer = options.mail.as_ref().map(|mail| Mailer::start(mail, &clock)).transpose()?;
         let identity = IdentityOptions {
+            registration: options.registration,
+            mail: mailer.as_ref().map(|mailer| mailer.outbox.clone()),
             signing_key_age: options.token_key_age,
             ..IdentityOptions::new(issuer, AUDIENCE, root_key.clone())
         };
@@ -178,7 +191,7 @@ impl Server {
             node: node.clone(),
         };
         let accepting = tokio::spawn(listen::accept(listener, gate.clone(), routes));
-        Ok(Server { addr, node, lifecycle, local, recovered, gate, accepting })
+        Ok(Server { addr, node, lifecycle, local, recovered, gate, mailer, accepting })
     }
 
     /// The address that the server listens on.
@@ -227,6 +240,12 @@ impl Server {
         self.node.broker.close().await;
         self.node.engine.close().await;
         self.node.identity.flush().await;
+        if let Some(mailer) = self.mailer {
+            tokio::select! {
+                () = mailer.finish() => {}
+                () = self.node.clock.sleep(DRAIN) => tracing::warn!("mail given up that was being sent"),
+            }
+        }
         self.local.close().await
     }
 }

@@ -18,12 +18,13 @@ use super::{
     Context,
     error::{CliError, Result},
     node::{
-        self, Access, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, ReadyFile, ReadyTls,
-        RestArgs, StorageArgs, Unless,
+        self, Access, AccountArgs, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, Problems,
+        ReadyFile, ReadyTls, RestArgs, StorageArgs, Unless,
     },
     output::error_text,
 };
 use crate::{
+    identity::Registration,
     model::Durability,
     server::{Server, ServerOptions, StartError, Storage},
     sys::Entropy,
@@ -85,6 +86,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     rest: RestArgs,
+
+    #[command(flatten)]
+    accounts: AccountArgs,
 
     #[command(flatten)]
     tls: LocalTlsArgs,
@@ -202,11 +206,16 @@ impl Args {
         let tls = tls.map(|tls| tls.options(&context.clock)).transpose()?;
         let storage = data_dir.map_or(Storage::Memory, |dir| Storage::Directory(dir.to_owned(), self.durability()));
         let public_url = self.listen.public_url()?;
+        let mut problems = Problems::default();
+        let accounts = self.accounts.settle(&context.environment, Registration::Open, &mut problems);
+        problems.into_result()?;
         let options = |addr: SocketAddr| ServerOptions {
             public_url: public_url.clone(),
             server_id: self.name.clone(),
             rest: self.rest.options(unless_said(addr)),
             token_key_age: self.rest.token_key_age(),
+            registration: accounts.registration,
+            mail: accounts.mail.clone(),
             tls: tls.clone(),
             ..ServerOptions::new(addr, storage.clone())
         };

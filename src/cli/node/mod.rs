@@ -8,6 +8,7 @@
 //! What it does not do: decide the defaults in which the two commands differ.
 
 mod access;
+mod accounts;
 mod options;
 mod owner;
 mod problems;
@@ -18,6 +19,7 @@ mod start;
 mod tls;
 
 pub(super) use access::{Access, KEY_FILE, KeyFile, trust_variables};
+pub(super) use accounts::{AccountArgs, AccountSettings};
 pub(super) use options::{ListenArgs, PORT, StorageArgs, host_and_port};
 pub(super) use owner::{Owner, PASSWORD_FILE};
 pub(super) use problems::Problems;

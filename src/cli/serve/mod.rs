@@ -13,11 +13,12 @@ use super::{
     Context,
     error::{CliError, Result},
     node::{
-        self, Access, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile, ReadyTls, Reloader, RestArgs,
-        StorageArgs, TlsArgs, Unless, host_and_port,
+        self, Access, AccountArgs, AccountSettings, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile,
+        ReadyTls, Reloader, RestArgs, StorageArgs, TlsArgs, Unless, host_and_port,
     },
 };
 use crate::{
+    identity::Registration,
     server::{RateLimit, Server, ServerOptions, Storage, TlsFiles, TlsOptions},
     sys::{Entropy, files},
     telemetry::LogFormat,
@@ -63,6 +64,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     rest: RestArgs,
+
+    #[command(flatten)]
+    accounts: AccountArgs,
 
     /// The name that streams are told
     #[arg(long, env = "ENSIGN_NAME", hide_env = true, value_name = "NAME", default_value = "ensign")]
@@ -131,10 +135,11 @@ impl Args {
             problems.add("--data-dir: where to keep events has to be said");
         }
         let tls = self.tls.settle(context.clock.now(), &mut problems);
+        let accounts = self.accounts.settle(&context.environment, Registration::First, &mut problems);
         problems.into_result()?;
         let addr = self.listen.address()?.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)));
         let data_dir = data_dir.expect("that there is none is a problem");
-        Ok(Plan { addr, data_dir, public_url: self.listen.public_url()?, tls })
+        Ok(Plan { addr, data_dir, public_url: self.listen.public_url()?, tls, accounts })
     }
 
     async fn serve(self, context: &Context, plan: Plan) -> Result<ExitCode> {
@@ -148,6 +153,8 @@ impl Args {
             server_id: self.name.clone(),
             rest: self.rest.options(Unless::Limited),
             token_key_age: self.rest.token_key_age(),
+            registration: plan.accounts.registration,
+            mail: plan.accounts.mail.clone(),
             tls: plan.tls.as_ref().map(|(_, options)| options.clone()),
             ..ServerOptions::new(plan.addr, storage)
         };
@@ -210,6 +217,7 @@ struct Plan {
     data_dir: PathBuf,
     public_url: Option<String>,
     tls: Option<(TlsFiles, TlsOptions)>,
+    accounts: AccountSettings,
 }
 
 impl Plan {

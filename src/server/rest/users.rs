@@ -170,9 +170,8 @@ async fn update_account(
     PathId(id): PathId,
     Input(request): Input<UserRequest>,
 ) -> Answer {
-    let own = account::user(&caller)?;
     let id = id.map(UserId).ok_or_else(|| Refusal::not_found("user not found"))?;
-    if id != own {
+    if caller.subject.user() != Some(id) {
         return Err(Refusal::bad_request(OTHER_ID));
     }
     rename(&state, id, caller.organization, &request, "user not found").await
