@@ -50,6 +50,8 @@ impl World {
     }
 
     async fn registered(&self, name: &str) -> Owner {
+        // Each a moment after the other, so that lists have an order.
+        self.time.advance(std::time::Duration::from_millis(1));
         let email = format!("{name}@example.com");
         let reply = self.post("/v1/register", &form(&email)).await;
         assert_eq!(reply.status.as_u16(), 201);
