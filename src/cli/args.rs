@@ -4,9 +4,10 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    bench, compact, complete, completions, dev_server, encryption, env, exit_codes, info, login, logout, man,
+    bench, compact, complete, completions, dev_server, encryption, env, exit_codes, info, invite, key, login, logout,
+    mail, man, member, org,
     output::{Color, Format},
-    profile, publish, serve, status, tail, topic, verify, whoami,
+    password, profile, project, publish, register, serve, status, tail, tenant, topic, verify, whoami,
 };
 
 /// Event streams for developers
@@ -60,8 +61,9 @@ pub(super) struct GlobalArgs {
     #[arg(long, global = true, env = "ENSIGN_CLIENT_KEY", hide_env = true, value_name = "FILE")]
     pub(super) client_key: Option<String>,
 
-    /// Fail unless the key belongs to this project
-    #[arg(long, global = true, env = "ENSIGN_PROJECT", hide_env = true, value_name = "ID")]
+    /// Act on this project: a key has to be of it, an account can name it
+    #[arg(long, global = true, env = "ENSIGN_PROJECT", hide_env = true, value_name = "PROJECT",
+        add = ArgValueCandidates::new(complete::projects))]
     pub(super) project: Option<String>,
 
     /// Print table, json, jsonl, yaml or csv; events also raw or template=TEXT
@@ -97,6 +99,15 @@ pub(super) enum Command {
     Logout(logout::Args),
     Whoami(whoami::Args),
     Profile(profile::Args),
+    Register(register::Args),
+    Password(password::Args),
+    Org(org::Args),
+    Member(member::Args),
+    Invite(invite::Args),
+    Mail(mail::Args),
+    Tenant(tenant::Args),
+    Project(project::Args),
+    Key(key::Args),
     Status(status::Args),
     Info(info::Args),
     Env(env::Args),
@@ -129,7 +140,16 @@ impl Command {
         let (profile, server, output) = match self {
             Command::Encryption(args) => return args.uses(),
             Command::Logout(_) => (true, false, false),
+            Command::Password(_) => (true, true, false),
             Command::Login(_)
+            | Command::Register(_)
+            | Command::Org(_)
+            | Command::Member(_)
+            | Command::Invite(_)
+            | Command::Mail(_)
+            | Command::Tenant(_)
+            | Command::Project(_)
+            | Command::Key(_)
             | Command::Whoami(_)
             | Command::Status(_)
             | Command::Info(_)

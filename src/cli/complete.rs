@@ -1,4 +1,4 @@
-//! Completion of what only this user's profiles and servers know: names of profiles and topics.
+//! Completion of what only this user's profiles and servers know: names of profiles, topics, and what accounts manage.
 
 use std::time::Duration;
 
@@ -10,7 +10,12 @@ use super::{
     error::Result,
     output::{Color, Output},
 };
-use crate::{client::TopicSummary, config::Environment, credentials::KnownTopicKey, sys::Clock};
+use crate::{
+    client::{Key, Member, Organization, Project, Tenant},
+    config::Environment,
+    credentials::KnownTopicKey,
+    sys::Clock,
+};
 
 /// How long a person who pressed the tab key can be kept waiting.
 const PATIENCE: Duration = Duration::from_millis(800);
@@ -29,17 +34,79 @@ pub(super) fn profiles() -> Vec<CompletionCandidate> {
 
 /// The names of the topics on the server of the selected profile.
 pub(super) fn topics() -> Vec<CompletionCandidate> {
-    let topics = || -> Result<Vec<TopicSummary>> {
+    ask(async |context| {
+        let topics = context.connect().await?.topics().await?;
+        Ok(topics.into_iter().map(|topic| CompletionCandidate::new(topic.name)).collect())
+    })
+}
+
+/// The account's organizations, by name.
+pub(super) fn organizations() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let organizations = context.account().await?.organizations().await?;
+        let candidate = |organization: &Organization| {
+            CompletionCandidate::new(organization.label()).help(Some(organization.id.clone().into()))
+        };
+        Ok(organizations.iter().map(candidate).collect())
+    })
+}
+
+/// The members of the organization, by address.
+pub(super) fn members() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let members = context.account().await?.members().await?;
+        let candidate = |member: Member| CompletionCandidate::new(member.email).help(Some(member.role.into()));
+        Ok(members.into_iter().map(candidate).collect())
+    })
+}
+
+/// The tenants of the organization, by name.
+pub(super) fn tenants() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let tenants = context.account().await?.tenants().await?;
+        let candidate = |tenant: Tenant| CompletionCandidate::new(tenant.name).help(Some(tenant.id.into()));
+        Ok(tenants.into_iter().map(candidate).collect())
+    })
+}
+
+/// The projects of the organization, by name.
+pub(super) fn projects() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let projects = context.account().await?.projects().await?;
+        let candidate = |project: Project| CompletionCandidate::new(project.name).help(Some(project.id.into()));
+        Ok(projects.into_iter().map(candidate).collect())
+    })
+}
+
+/// The API keys of the organization, by name.
+pub(super) fn keys() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let keys = context.account().await?.keys(None).await?;
+        let candidate = |key: Key| CompletionCandidate::new(key.name).help(Some(key.client_id.into()));
+        Ok(keys.into_iter().map(candidate).collect())
+    })
+}
+
+/// What a key can be allowed.
+pub(super) fn permissions() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let names = context.account().await?.key_permissions().await?;
+        Ok(names.into_iter().chain(["full".to_owned()]).map(CompletionCandidate::new).collect())
+    })
+}
+
+/// Asks the server of the selected profile, as long as a person has patience. A completion that fails offers nothing;
+/// there is nowhere to say why.
+fn ask(question: impl AsyncFnOnce(&Context) -> Result<Vec<CompletionCandidate>>) -> Vec<CompletionCandidate> {
+    let asked = || -> Result<Vec<CompletionCandidate>> {
         context()?.block_on(async |context| {
-            let list = async { Ok(context.connect().await?.topics().await?) };
             tokio::select! {
-                topics = list => topics,
+                found = question(context) => found,
                 () = context.clock.sleep(PATIENCE) => Ok(Vec::new()),
             }
         })
     };
-    // A completion that fails offers nothing; there is nowhere to say why.
-    topics().unwrap_or_default().into_iter().map(|topic| CompletionCandidate::new(topic.name)).collect()
+    asked().unwrap_or_default()
 }
 
 /// The topics that there are topic keys for.

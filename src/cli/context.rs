@@ -6,15 +6,15 @@ use std::{
 };
 
 use super::{
-    error::{CliError, Result},
+    error::{CliError, Kind, Result},
     output::Output,
     prompt,
     target::Target,
 };
 use crate::{
-    client::Client,
+    client::{Account, Client, ClientError},
     config::Environment,
-    credentials::{self, Credentials, Passphrase, ProfileError, Purpose, SecretError},
+    credentials::{self, Credentials, Passphrase, Profile, ProfileError, Purpose, SecretError},
     model::Secret,
     sys::Clock,
 };
@@ -91,13 +91,87 @@ impl Context {
         Target::settle(&self.globals, &self.environment, &self.credentials()?)
     }
 
-    /// Signs in to the server.
+    /// Signs in to the server: with the key, or else with the account.
     pub(super) async fn connect(&self) -> Result<Client> {
+        Ok(self.enter(&self.target()?).await?.0)
+    }
+
+    /// Signs in to the server to publish or subscribe, which takes a key: accounts may not, whatever their role.
+    pub(super) async fn connect_with_key(&self, permission: &str) -> Result<Client> {
         let target = self.target()?;
-        let secret = target.credentials(&self.environment, &self.credentials()?)?;
-        let client = Client::connect(target.endpoint()?, secret, self.clock.clone()).await?;
-        target.check_project(&client.claims().await?)?;
+        let (client, bearer) = self.enter(&target).await?;
+        let Bearer::Account { project } = bearer else { return Ok(client) };
+        let email = target.email.map_or_else(String::new, |email| email.value);
+        let deed = if permission == "publisher" { "publishing" } else { "reading events" };
+        Err(CliError::not_allowed(format!("{deed} takes an API key; {email} is signed in to project {project}")).hint(
+            format!("`ensign key create NAME --project {project} --permissions full --use` makes one for this profile"),
+        ))
+    }
+
+    /// Signs in to the server with the key, and only with that.
+    pub(super) async fn connect_as_key(&self) -> Result<Client> {
+        let target = self.target()?;
+        let key = target.credentials(&self.environment, &self.credentials()?)?;
+        let client = Client::connect(target.endpoint()?, key, self.clock.clone()).await?;
+        if !target.has_account() {
+            target.check_project(&client.claims().await?)?;
+        }
         Ok(client)
+    }
+
+    /// Signs in to a project. A key is for one project; when another one is asked for, the account goes there.
+    async fn enter(&self, target: &Target) -> Result<(Client, Bearer)> {
+        if !target.has_key() && target.has_account() {
+            return self.enter_with_account(target).await;
+        }
+        let key = target.credentials(&self.environment, &self.credentials()?)?;
+        let client = Client::connect(target.endpoint()?, key, self.clock.clone()).await?;
+        match target.check_project(&client.claims().await?) {
+            Err(mismatch) if target.has_account() => self.enter_with_account(target).await.map_err(|error| {
+                // A project that the account does not know is no reason to speak of the account.
+                if matches!(error.kind, Kind::Failed | Kind::NotFound) { mismatch } else { error }
+            }),
+            checked => checked.map(|()| (client, Bearer::Key)),
+        }
+    }
+
+    async fn enter_with_account(&self, target: &Target) -> Result<(Client, Bearer)> {
+        let account = self.account_of(target).await?;
+        let wanted = target.project.as_ref().map(|project| project.value.as_str());
+        let project = super::project::chosen(&account, wanted).await?;
+        let client = account.project_client(&project)?;
+        client.claims().await?;
+        Ok((client, Bearer::Account { project }))
+    }
+
+    /// Signs in with the account.
+    pub(super) async fn account(&self) -> Result<Account> {
+        self.account_of(&self.target()?).await
+    }
+
+    async fn account_of(&self, target: &Target) -> Result<Account> {
+        let account = target.account(&self.environment, &self.credentials()?)?;
+        let email = account.email.clone();
+        Account::sign_in(target.endpoint()?, account, self.clock.clone()).await.map_err(|error| {
+            let is_refused = matches!(error, ClientError::LoginRefused { .. });
+            let error = CliError::from(error);
+            if is_refused { error.hint(format!("sign in again with `ensign login --email {email}`")) } else { error }
+        })
+    }
+
+    /// Changes the profile that the account is in.
+    pub(super) fn update_profile(&self, change: impl FnOnce(&mut Profile)) -> Result<String> {
+        let target = self.target()?;
+        let Some(name) = target.profile_of_account() else {
+            return Err(CliError::usage("ENSIGN_EMAIL says who you are, and there is no profile to remember this in")
+                .hint("sign in with `ensign login --email ADDRESS`, which makes one"));
+        };
+        self.credentials()?.update(|profiles| {
+            let mut profile = profiles.get(name)?.clone();
+            change(&mut profile);
+            profiles.insert(name, profile).map(drop)
+        })?;
+        Ok(name.to_owned())
     }
 
     /// Runs a command's asynchronous part, on this thread.
@@ -106,6 +180,13 @@ impl Context {
         let runtime = runtime.map_err(|error| CliError::failed(format!("can't start: {error}")))?;
         runtime.block_on(run(self))
     }
+}
+
+/// What a client was signed in with.
+#[derive(Debug)]
+enum Bearer {
+    Key,
+    Account { project: String },
 }
 
 impl From<ProfileError> for CliError {

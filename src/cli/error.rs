@@ -178,12 +178,19 @@ impl From<ClientError> for CliError {
             }
             ClientError::NoCredentials { .. }
             | ClientError::LoginRefused { .. }
-            | ClientError::Refused { code: Code::Unauthenticated, .. } => CliError::not_allowed(message).hint(SIGN_IN),
-            ClientError::Refused { code: Code::NotFound, .. } => CliError::not_found(message),
+            | ClientError::Refused { code: Code::Unauthenticated, .. }
+            | ClientError::Rejected { status: 401, .. } => CliError::not_allowed(message).hint(SIGN_IN),
+            ClientError::Refused { code: Code::NotFound, .. } | ClientError::Rejected { status: 404, .. } => {
+                CliError::not_found(message)
+            }
             ClientError::Refused { code: Code::PermissionDenied, .. } => {
                 CliError::not_allowed(message).hint("`ensign whoami` lists what the key may do")
             }
             ClientError::Refused { code: Code::Unavailable, .. } => CliError::unreachable(message),
+            ClientError::Rejected { status: 403, .. } => CliError::not_allowed(message)
+                .hint("`ensign whoami` tells your role; an owner or an admin may be able to"),
+            ClientError::Rejected { status: 429, .. } => CliError::failed(message).hint("try again in a moment"),
+            ClientError::Unverified { .. } => CliError::not_allowed(message).hint(VERIFY),
             _ => CliError::failed(message),
         }
     }
@@ -210,6 +217,9 @@ fn trust_hint(problem: &TlsProblem, address: &str) -> Option<String> {
 }
 
 const SIGN_IN: &str = "sign in with `ensign login --client-id ID`";
+
+const VERIFY: &str = "`ensign register --verify` takes the token of the mail, which is in the log of a server that mails \
+                      nothing; `ensign register --resend --email ADDRESS` makes another";
 
 #[cfg(test)]
 mod tests {

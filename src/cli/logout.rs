@@ -1,14 +1,15 @@
-//! `ensign logout`: forgets a secret.
+//! `ensign logout`: forgets a secret and a password.
 
 use super::{
     Context,
     error::{CliError, Result},
 };
+use crate::credentials::Profile;
 
-/// Forget the secret of the profile
+/// Forget the secret and the password of the profile
 ///
-/// Removes it from where it is kept. The profile stays, with its server, and `ensign login` fills it again. The key
-/// itself stays valid on the server.
+/// Removes them from where they are kept. The profile stays, with its server, and `ensign login` fills it again. The key
+/// itself stays valid on the server, and so does the account.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign logout
@@ -30,23 +31,29 @@ impl Args {
                 }
             },
         };
-        if profile.secret.is_none() {
+        if profile.secret.is_none() && profile.password.is_none() {
             context.output.note(&format!("profile {name} is signed out already"));
             return Ok(());
         }
-        let shared = profiles.iter().any(|(other, candidate)| {
-            other != name
-                && candidate.client_id == profile.client_id
-                && candidate.auth_url == profile.auth_url
-                && candidate.secret == profile.secret
-        });
-        if !shared {
+        // What another profile uses, too, stays.
+        let is_shared = |same: &dyn Fn(&Profile) -> bool| {
+            profiles
+                .iter()
+                .any(|(other, candidate)| other != name && candidate.auth_url == profile.auth_url && same(candidate))
+        };
+        if !is_shared(&|other| (&other.client_id, &other.secret) == (&profile.client_id, &profile.secret)) {
             credentials.forget_secret(&profile)?;
+        }
+        if !is_shared(&|other| (&other.email, &other.password) == (&profile.email, &profile.password)) {
+            credentials.forget_password(&profile)?;
         }
         credentials.update(|profiles| {
             let mut emptied = profiles.get(&name)?.clone();
             emptied.secret = None;
             emptied.client_id = None;
+            emptied.password = None;
+            emptied.email = None;
+            emptied.organization = None;
             profiles.insert(&name, emptied).map(drop)
         })?;
         context.output.note(&format!("signed out of {} (profile {name})", profile.endpoint));

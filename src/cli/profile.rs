@@ -68,7 +68,7 @@ struct RenameArgs {
     new_name: String,
 }
 
-/// Remove a profile and its secret
+/// Remove a profile, its secret and its password
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign profile remove staging
@@ -112,10 +112,11 @@ fn list(context: &mut Context) -> Result<()> {
             profile.endpoint.clone(),
             human::or_dash(profile.project.as_ref()),
             human::or_dash(profile.secret.clone().map(String::from)),
+            human::or_dash(profile.email.as_ref()),
         ]);
         values.push(value(name, profile, Some(name) == selected));
     }
-    let columns = &["selected", "name", "endpoint", "project", "secret"];
+    let columns = &["selected", "name", "endpoint", "project", "secret", "account"];
     let when_empty = "there are no profiles; `ensign dev-server` and `ensign login` make one";
     context.output.list(Listing { columns, rows, values, when_empty })
 }
@@ -143,9 +144,12 @@ fn show(context: &mut Context, name: Option<String>) -> Result<()> {
         ("plaintext", if profile.insecure { "yes" } else { "no" }.to_owned()),
         ("authority", human::or_dash(profile.ca_file.as_ref().map(|path| path.display()))),
         ("client certificate", human::or_dash(profile.client_cert.as_ref().map(|path| path.display()))),
+        ("organization", human::or_dash(profile.organization.as_ref())),
         ("project", human::or_dash(profile.project.as_ref())),
         ("client id", human::or_dash(profile.client_id.as_ref())),
         ("secret", human::or_dash(profile.secret.clone().map(String::from))),
+        ("email", human::or_dash(profile.email.as_ref())),
+        ("password", human::or_dash(profile.password.clone().map(String::from))),
     ];
     let value = value(&name, profile, selected.as_deref() == Some(&name));
     context.output.detail(Detail { fields, value })
@@ -160,8 +164,11 @@ fn value(name: &str, profile: &Profile, selected: bool) -> serde_json::Value {
         "insecure": profile.insecure,
         "ca_file": profile.ca_file,
         "client_cert": profile.client_cert,
+        "organization_id": profile.organization,
         "project_id": profile.project,
         "client_id": profile.client_id,
         "secret": profile.secret.clone().map(String::from),
+        "email": profile.email,
+        "password": profile.password.clone().map(String::from),
     })
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dialoguer::{Input, Password, theme::SimpleTheme};
+use dialoguer::{Confirm, Input, Password, theme::SimpleTheme};
 
 use super::{
     Context,
@@ -23,26 +23,42 @@ pub(super) fn new_secret(what: &str) -> io::Result<Secret> {
     prompt.interact().map(Secret::new).map_err(io_error)
 }
 
+/// Asks for a text, which may be empty if that is said.
+pub(super) fn text(what: &str, may_be_empty: bool) -> Result<String> {
+    let asked = Input::<String>::with_theme(&SimpleTheme).with_prompt(what).allow_empty(may_be_empty).interact_text();
+    asked.map(|text| text.trim().to_owned()).map_err(|error| CliError::failed(error.to_string()))
+}
+
+/// Asks a question that is answered with yes or no; no, unless it is yes.
+pub(super) fn agree(question: &str) -> Result<bool> {
+    let asked = Confirm::with_theme(&SimpleTheme).with_prompt(question).default(false).interact();
+    asked.map_err(|error| CliError::failed(error.to_string()))
+}
+
 /// Has the name of what is to be destroyed typed in, unless `yes` says that this is not needed.
 pub(super) fn confirm_by_name(context: &Context, yes: bool, what: &str, name: &str) -> Result<()> {
+    confirm(context, yes, (what, name), ["destroying", "this destroys", "nothing was destroyed"])
+}
+
+/// The same for what is removed without anything else being lost.
+pub(super) fn confirm_removal(context: &Context, yes: bool, what: &str, name: &str) -> Result<()> {
+    confirm(context, yes, (what, name), ["removing", "this removes", "nothing was removed"])
+}
+
+fn confirm(context: &Context, yes: bool, (what, name): (&str, &str), [doing, does, not_done]: [&str; 3]) -> Result<()> {
     if yes {
         return Ok(());
     }
     if !context.may_prompt() {
         return Err(
-            CliError::usage(format!("destroying {what} {name} needs a confirmation")).hint("add --yes if you are sure")
+            CliError::usage(format!("{doing} {what} {name} needs a confirmation")).hint("add --yes if you are sure")
         );
     }
-    let question = format!("this destroys {what} {name} for good; type its name to go on");
-    let typed: String = Input::with_theme(&SimpleTheme)
-        .with_prompt(question)
-        .allow_empty(true)
-        .interact_text()
-        .map_err(|error| CliError::failed(error.to_string()))?;
-    if typed.trim() == name {
+    let typed = text(&format!("{does} {what} {name} for good; type its name to go on"), true)?;
+    if typed == name {
         return Ok(());
     }
-    Err(CliError::failed(format!("{typed:?} is not {name:?}; nothing was destroyed")))
+    Err(CliError::failed(format!("{typed:?} is not {name:?}; {not_done}")))
 }
 
 fn io_error(error: dialoguer::Error) -> io::Error {

@@ -88,7 +88,7 @@ impl Args {
             return context.output.flush();
         }
         let openers = self.openers(context)?;
-        let client = context.connect().await?;
+        let client = context.connect_with_key("subscriber").await?;
         let mut names = Vec::new();
         let mut subscribers = Vec::new();
         for topic in &self.topics {

@@ -1,6 +1,6 @@
 //! Which server a command talks to and as whom, and where each of these values came from.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Once};
 
 use super::{
     context::{Globals, Said},
@@ -19,6 +19,9 @@ use crate::{
 /// Where a server is when nobody says anything.
 const ENDPOINT: &str = "localhost:5356";
 
+/// Whether this process has warned of plaintext over a network.
+static SAID: Once = Once::new();
+
 /// The settled values.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
@@ -28,9 +31,14 @@ pub(super) struct Target {
     pub(super) auth_url: Setting<String>,
     pub(super) insecure: Setting<bool>,
     pub(super) client_id: Option<Setting<String>>,
+    /// The account.
+    pub(super) email: Option<Setting<String>>,
+    /// The organization that the account is to act in.
+    pub(super) organization: Option<Setting<String>>,
     pub(super) project: Option<Setting<String>>,
     pub(super) trust: TrustFiles,
     secret: Option<SecretSource>,
+    password: Option<SecretSource>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,28 +101,51 @@ impl Target {
             said(&globals.project, "--project", "ENSIGN_PROJECT"),
             (own.and_then(|(_, profile)| profile.project.clone()), own_source()),
         ]);
+        let organization = own.and_then(|(_, profile)| profile.organization.clone());
         let (client_id, secret) = settle_key(environment, own)?;
+        let (email, password) = settle_account(environment, own)?;
+        // The organization of a profile is that of its account.
+        let is_profiles = matches!(password, Some(SecretSource::Profile(..)));
+        let organization = organization.filter(|_| is_profiles).map(|id| Setting::new(id, own_source()));
         Ok(Target {
             profile: found.as_ref().map(|(name, _)| name.clone()),
             address: Setting::new(address, text.source),
             auth_url,
             insecure,
             client_id,
+            email,
+            organization,
             project,
             trust,
             secret,
+            password,
         })
     }
 
     /// Where the server is, and whom to trust there. Plaintext over a network is refused unless it was asked for twice; then
-    /// it is said every time.
+    /// every command says it, once.
     pub(super) fn endpoint(&self) -> Result<Endpoint> {
         let (address, auth_url) = (self.address.value.clone(), self.auth_url.value.clone());
         let endpoint = Endpoint::new(address, Some(auth_url), Some(self.insecure.value));
         if let Some(warning) = self.trust.check_exposure(&endpoint)? {
-            error_text(&format!("warning: {warning}\n"));
+            SAID.call_once(|| error_text(&format!("warning: {warning}\n")));
         }
         Ok(endpoint.trusting(self.trust.load()?))
+    }
+
+    /// Has a profile say where this server is and whom to trust there. What it said of another server goes.
+    pub(super) fn put_into(&self, profile: &mut Profile, endpoint: &Endpoint) -> Result<()> {
+        if profile.auth_url != endpoint.auth_url() {
+            *profile = Profile::default();
+        }
+        profile.endpoint = endpoint.address().to_string();
+        endpoint.auth_url().clone_into(&mut profile.auth_url);
+        profile.insecure = endpoint.is_insecure();
+        profile.insecure_remote = endpoint.is_exposed();
+        profile.ca_file = TrustFiles::absolute(self.trust.ca_file.as_ref())?;
+        profile.client_cert = TrustFiles::absolute(self.trust.client_cert.as_ref())?;
+        profile.client_key = TrustFiles::absolute(self.trust.client_key.as_ref())?;
+        Ok(())
     }
 
     /// Where the secret is, in words; none when there is no secret.
@@ -122,6 +153,22 @@ impl Target {
         match self.secret.as_ref()? {
             SecretSource::Environment => Some("environment ENSIGN_CLIENT_SECRET".to_owned()),
             SecretSource::Profile(_, profile) => profile.secret.clone().map(String::from),
+        }
+    }
+
+    /// Where the password is, in words; none when there is no account.
+    pub(super) fn password_place(&self) -> Option<String> {
+        match self.password.as_ref()? {
+            SecretSource::Environment => Some("environment ENSIGN_PASSWORD".to_owned()),
+            SecretSource::Profile(_, profile) => profile.password.clone().map(String::from),
+        }
+    }
+
+    /// The name of the profile whose account this is.
+    pub(super) fn profile_of_account(&self) -> Option<&str> {
+        match self.password.as_ref()? {
+            SecretSource::Environment => None,
+            SecretSource::Profile(name, _) => Some(name),
         }
     }
 
@@ -154,6 +201,35 @@ impl Target {
         Ok(client::Credentials { client_id: client_id.value.clone(), client_secret })
     }
 
+    /// The account to sign in with. A keyring or a vault may ask the person first.
+    pub(super) fn account(
+        &self,
+        environment: &Environment,
+        credentials: &Credentials,
+    ) -> Result<client::AccountCredentials> {
+        let (Some(email), Some(source)) = (&self.email, &self.password) else {
+            return Err(self.no_account());
+        };
+        let password = match source {
+            SecretSource::Environment => {
+                Secret::new(environment.get("ENSIGN_PASSWORD").expect("it is there, or it would not be the source"))
+            }
+            SecretSource::Profile(name, profile) => credentials
+                .password(profile)
+                .map_err(|error| CliError::from(error).about(format!("the password of profile {name}")))?,
+        };
+        let organization = self.organization.as_ref().map(|organization| organization.value.clone());
+        Ok(client::AccountCredentials { email: email.value.clone(), password, organization })
+    }
+
+    pub(super) fn has_key(&self) -> bool {
+        self.client_id.is_some() && self.secret.is_some()
+    }
+
+    pub(super) fn has_account(&self) -> bool {
+        self.email.is_some() && self.password.is_some()
+    }
+
     fn not_signed_in(&self) -> CliError {
         let address = &self.address.value;
         let hint = if address.is_loopback() {
@@ -165,15 +241,28 @@ impl Target {
         CliError::not_allowed(format!("not signed in to {address}")).hint(hint)
     }
 
-    /// Refuses to act on another project than the one that was named.
+    fn no_account(&self) -> CliError {
+        let address = &self.address.value;
+        CliError::not_allowed(format!("not signed in to {address} with an account")).hint(
+            "sign in with `ensign login --email ADDRESS`, or make an account with `ensign register`; an API key can't do this",
+        )
+    }
+
+    /// Refuses to act on another project, or in another organization, than the one that was chosen.
     pub(super) fn check_project(&self, claims: &Claims) -> Result<()> {
-        match &self.project {
-            Some(project) if !project.value.eq_ignore_ascii_case(&claims.project) => {
-                let message = format!("the key belongs to project {}, and not to {}", claims.project, project.value);
-                Err(CliError::not_allowed(message)
+        let differs = |wanted: &Option<Setting<String>>, has: &str| {
+            wanted.as_ref().map(|wanted| wanted.value.clone()).filter(|wanted| !wanted.eq_ignore_ascii_case(has))
+        };
+        let found = differs(&self.project, &claims.project).map(|wanted| ("project", &claims.project, wanted));
+        let found = found.or_else(|| {
+            differs(&self.organization, &claims.organization).map(|id| ("organization", &claims.organization, id))
+        });
+        match found {
+            Some((kind, has, wanted)) => {
+                Err(CliError::not_allowed(format!("the key belongs to {kind} {has}, and not to {wanted}"))
                     .hint("an API key acts on one project; sign in with a key of the other"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }
@@ -218,6 +307,7 @@ fn settle_trust(
     }
 }
 
+/// Who, and where the secret is.
 type Key = (Option<Setting<String>>, Option<SecretSource>);
 
 /// The key of the environment, or else that of the profile, if the profile is about this server.
@@ -239,6 +329,26 @@ fn settle_key(environment: &Environment, own: Option<&(Setting<String>, Profile)
     let id = profile.client_id.clone().map(|id| Setting::new(id, source));
     let secret = profile.secret.as_ref().map(|_| SecretSource::Profile(name.value.clone(), Box::new(profile.clone())));
     Ok((id, secret))
+}
+
+/// The account of the environment, or else that of the profile, if the profile is about this server.
+fn settle_account(environment: &Environment, own: Option<&(Setting<String>, Profile)>) -> Result<Key> {
+    match (environment.get("ENSIGN_EMAIL"), environment.get("ENSIGN_PASSWORD")) {
+        (Some(email), Some(_)) => {
+            let email = Setting::new(email.to_owned(), Source::environment("ENSIGN_EMAIL"));
+            return Ok((Some(email), Some(SecretSource::Environment)));
+        }
+        (Some(_), None) => return Err(half("ENSIGN_EMAIL", "ENSIGN_PASSWORD")),
+        // A password alone is one that `login` and its kin are to take.
+        (None, _) => {}
+    }
+    let Some((name, profile)) = own else {
+        return Ok((None, None));
+    };
+    let email = profile.email.clone().map(|email| Setting::new(email, Source::Profile(name.value.clone())));
+    let password =
+        profile.password.as_ref().map(|_| SecretSource::Profile(name.value.clone(), Box::new(profile.clone())));
+    Ok((email, password))
 }
 
 fn half(set: &str, unset: &str) -> CliError {

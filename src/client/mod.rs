@@ -31,7 +31,7 @@ pub mod fuzzing;
 
 pub use account::{
     Account, Invitation, InvitationPreview, Key, KeyDetail, Mail, Member, NewAccount, NewKey, NewProject, Organization,
-    Project, Registered, Registration, Removal, Tenant,
+    Project, ProjectOwner, Registered, Registration, Removal, Storage, Tenant,
 };
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
 pub use connection::Client;

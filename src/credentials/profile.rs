@@ -43,6 +43,9 @@ pub struct Profile {
     pub client_cert: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_key: Option<PathBuf>,
+    /// The organization that the account acts in; without it, the one that it signed in to last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub project: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -277,6 +280,7 @@ mod tests {
             endpoint: endpoint.to_owned(),
             auth_url: format!("http://{endpoint}"),
             insecure: true,
+            organization: Some("01ARYZ6S41041061050R3GG28A".to_owned()),
             client_id: Some("abc".to_owned()),
             secret: Some(SecretPlace::Keyring),
             email: Some("ann@example.com".to_owned()),

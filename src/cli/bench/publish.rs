@@ -93,7 +93,7 @@ impl Quota {
 /// Runs a benchmark of publishing. With `deliver`, every event is also read back, and its way to a subscriber measured.
 pub(super) async fn run(args: &LoadArgs, sending: Loop, deliver: bool, context: &mut Context) -> Result<Report> {
     let load = args.load()?;
-    let client = context.connect().await?;
+    let client = context.connect_with_key("publisher").await?;
     let topics = topics::ensure(context, &client, &args.topic, args.topics, !args.no_create).await?;
     let mut deliveries = if deliver { Some(Deliveries::open(&client, &topics, &context.clock).await?) } else { None };
     let meter = Meter::new(&context.clock);

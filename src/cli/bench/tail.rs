@@ -55,7 +55,7 @@ pub(super) struct TailArgs {
 }
 
 pub(super) async fn run(args: &TailArgs, context: &mut Context) -> Result<Report> {
-    let client = context.connect().await?;
+    let client = context.connect_with_key("subscriber").await?;
     let names = topics::names(&args.topic, args.topics);
     let follow = args.count.is_some() || args.duration.is_some();
     let mut subscribers = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::chosen::Chosen;
 use crate::{
     cli::{
         error::{CliError, Result},
@@ -34,6 +35,7 @@ impl Keeper {
         name: &str,
         (access, owner): (&Access, Option<&Owner>),
         data_dir: Option<&Path>,
+        chosen: Chosen,
     ) -> Result<Keeper> {
         let (key_file, password_file) = if let Some(dir) = data_dir {
             (dir.join(KEY_FILE), dir.join(PASSWORD_FILE))
@@ -55,7 +57,7 @@ impl Keeper {
             owner.map(|owner| owner.write(&password_file)).transpose()?;
         }
         let reference = |file: &Path| SecretPlace::Reference(Reference::File(file.to_owned()));
-        let profile = Profile {
+        let profile = chosen.put_into(Profile {
             endpoint: access.endpoint.clone(),
             auth_url: access.auth_url(),
             insecure: access.ca_file.is_none(),
@@ -66,7 +68,7 @@ impl Keeper {
             email: owner.map(|owner| owner.email.clone()),
             password: owner.map(|_| reference(&password_file)),
             ..Profile::default()
-        };
+        });
         let selected = before.selected().map(|(name, _)| name.to_owned());
         let replaced = credentials.update(|profiles| {
             let replaced = profiles.insert(name, profile.clone())?;
@@ -105,17 +107,17 @@ impl Keeper {
     }
 }
 
-/// Whether a profile was made by a development server, so that the next one may replace it.
+/// Whether a profile was made by a development server, so that the next one may replace it: its key or its account is
+/// the server's, or it was signed out of.
 fn is_of_dev_server(profile: &Profile) -> bool {
-    let ours = |path: &Path| {
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        name == KEY_FILE || name.starts_with("ephemeral-")
-    };
-    (profile.insecure || profile.ca_file.is_some())
-        && match &profile.secret {
-            Some(SecretPlace::Reference(Reference::File(path))) => ours(path),
-            // It was signed out of.
-            None => true,
-            Some(_) => false,
-        }
+    let places = [profile.secret.as_ref(), profile.password.as_ref()];
+    let mut known = places.into_iter().flatten().peekable();
+    (profile.insecure || profile.ca_file.is_some()) && (known.peek().is_none() || known.any(is_ours))
+}
+
+/// Whether a secret is in a file that a development server made.
+pub(super) fn is_ours(place: &SecretPlace) -> bool {
+    let SecretPlace::Reference(Reference::File(path)) = place else { return false };
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name == KEY_FILE || name == PASSWORD_FILE || name.starts_with("ephemeral-")
 }

@@ -2,6 +2,7 @@
 
 mod banner;
 mod child;
+mod chosen;
 mod keeper;
 mod tls;
 
@@ -29,6 +30,7 @@ use crate::{
     server::{Server, ServerOptions, StartError, Storage},
     sys::Entropy,
 };
+use chosen::Chosen;
 use keeper::Keeper;
 use tls::{LocalTls, LocalTlsArgs};
 
@@ -144,7 +146,9 @@ impl Args {
         let keeper = if self.no_profile || !self.command.is_empty() {
             None
         } else {
-            Some(Keeper::remember(&context.credentials()?, &self.name, (&access, owner.as_ref()), data_dir)?)
+            let credentials = context.credentials()?;
+            let chosen = Chosen::find(&credentials, &self.name, server, &access.auth_url()).await?;
+            Some(Keeper::remember(&credentials, &self.name, (&access, owner.as_ref()), data_dir, chosen)?)
         };
         if let Some(path) = self.listen.ready_file() {
             let ready = ReadyFile {

@@ -130,6 +130,11 @@ impl Output {
         }
     }
 
+    /// Prints a thing for programs that asked for it. People have been told already.
+    pub(super) fn result(&mut self, detail: Detail) -> Result<()> {
+        if self.format.is_none() && self.jq.is_none() { Ok(()) } else { self.detail(detail) }
+    }
+
     /// A value as JSON or YAML, or what `--jq` makes of it.
     fn value(&mut self, value: &Value) -> Result<()> {
         if let Some(jq) = &self.jq {

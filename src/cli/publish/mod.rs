@@ -171,7 +171,7 @@ impl Args {
         if self.encrypt {
             topic_keys::require(context, &self.topic)?;
         }
-        let client = context.connect().await?;
+        let client = context.connect_with_key("publisher").await?;
         let (publisher, topic) = self.open(context, &client).await?;
         let sealer = self.encrypt.then(|| topic_keys::sealer(context, &self.topic, topic)).transpose()?;
         let sealed_before = sealer.as_ref().map_or(0, Sealer::sealed);

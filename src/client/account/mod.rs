@@ -37,7 +37,7 @@ pub use invites::{Invitation, InvitationPreview};
 pub use keys::{Key, KeyDetail, NewKey};
 pub use mail::Mail;
 pub use organizations::Organization;
-pub use projects::{NewProject, Project};
+pub use projects::{NewProject, Project, ProjectOwner, Storage};
 pub use registration::{NewAccount, Registered, Registration};
 pub use tenants::Tenant;
 pub use users::{Member, Removal};

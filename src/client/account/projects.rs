@@ -18,17 +18,43 @@ pub struct Project {
     pub name: String,
     #[serde(default)]
     pub description: String,
+    /// Incomplete, Active or Deleting.
     #[serde(default)]
     pub status: String,
+    /// Who made it; none when the server did, or when they are no member any more.
+    #[serde(default)]
+    pub owner: Option<ProjectOwner>,
+    #[serde(default)]
+    pub active_topics: u64,
+    #[serde(default)]
+    pub data_storage: Storage,
     #[serde(default, deserialize_with = "wire::time")]
     pub created: Option<Time>,
     #[serde(default, deserialize_with = "wire::time")]
     pub modified: Option<Time>,
 }
 
+/// A member of the organization who made a project.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct ProjectOwner {
+    #[serde(default)]
+    pub name: String,
+    #[serde(default)]
+    pub email: String,
+}
+
+/// How much a project's events take.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Storage {
+    /// In bytes.
+    #[serde(default)]
+    pub value: u64,
+}
+
 /// A project that is to be made.
 #[derive(Debug, Clone, Serialize)]
 pub struct NewProject {
+    /// Without one, the organization's oldest.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tenant_id: String,
     pub name: String,

@@ -1,5 +1,6 @@
 //! The binary as the person who types it meets it: whole outputs, exit codes, files.
 
+mod accounts;
 mod bench;
 mod compact;
 mod dev_server;
@@ -8,8 +9,11 @@ mod events;
 mod generated;
 mod grammar;
 mod history;
+mod keys;
 mod machine;
+mod members;
 mod profiles;
+mod projects;
 mod serve;
 mod tls;
 mod topic_keys;
