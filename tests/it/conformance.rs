@@ -1,9 +1,10 @@
 //! What a client sees of this server beside what it saw of the original one.
 //!
-//! tests/conformance/original-grpc.json holds the original's answers to the cases of grpc_differ.py. Ours may differ
-//! where intended-grpc.json names the case and the reason; a reason that is not needed any more has to go.
+//! tests/conformance/original-grpc.json holds the original's answers to the cases of grpc_differ.py, original-rest.json
+//! those to the cases of rest_differ.py. Ours may differ where intended-grpc.json and intended-rest.json name the case
+//! and the reason; a reason that is not needed any more has to go.
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use ensign::model::{Permission, Permissions};
 use serde_json::{Map, Value};
@@ -33,9 +34,38 @@ fn grpc_answers_are_the_original_ones_or_meant_to_differ() {
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
 
-    let ours: Map<String, Value> = read(&ours);
-    let original: Map<String, Value> = read(&repository("tests/conformance/original-grpc.json"));
-    let intended: BTreeMap<String, String> = read(&repository("tests/conformance/intended-grpc.json"));
+    compare(&ours, "grpc", &log);
+}
+
+#[test]
+fn rest_answers_are_the_original_ones_or_meant_to_differ() {
+    let Some(python) = python::interpreter() else { return };
+    let server = TestServer::start();
+    let (email, password) = server.owner();
+    let directory = tempfile::tempdir().unwrap();
+    let ours = directory.path().join("ours.json");
+    // Prints what the server would have mailed, if it had a mail server.
+    let mailed = format!("{} {}", python.display(), repository("tests/conformance/mailed.py").display());
+    let output = Command::new(python)
+        .arg(repository("tests/conformance/rest_differ.py"))
+        .arg(&ours)
+        .envs(server.environment())
+        .env("ENSIGN_OWNER_EMAIL", email)
+        .env("ENSIGN_OWNER_PASSWORD", password.expose_str().unwrap())
+        .env("ENSIGN_VERIFY_TOKEN_CMD", mailed)
+        .output()
+        .unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    compare(&ours, "rest", &log);
+}
+
+/// Compares what a tool wrote down with what it wrote down of the original server.
+fn compare(ours: &Path, surface: &str, log: &str) {
+    let kept = |name: &str| repository(&format!("tests/conformance/{name}-{surface}.json"));
+    let ours: Map<String, Value> = read(ours);
+    let original: Map<String, Value> = read(&kept("original"));
+    let intended: BTreeMap<String, String> = read(&kept("intended"));
     let differing = |name: &String| ours.get(name) != original.get(name);
 
     let mut wrong = Vec::new();
@@ -73,7 +103,7 @@ fn write_keys(server: &TestServer, directory: &TempDir) -> std::path::PathBuf {
     path
 }
 
-fn read<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> T {
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> T {
     serde_json::from_str(&fs::read_to_string(path).unwrap())
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -11,7 +11,7 @@ use std::{
 
 use ensign::{
     identity::{IssuedKey, NewKey},
-    model::{Durability, OrganizationId, Permissions, ProjectId},
+    model::{Durability, OrganizationId, Permissions, ProjectId, Secret},
     server::{LocalAuthority, Server, ServerOptions, Storage, TlsOptions},
     sys::{Clock, Entropy},
 };
@@ -97,6 +97,13 @@ impl TestServer {
         let new = NewKey { name: name.to_owned(), project, permissions, created_by: None };
         let issued = self.runtime.block_on(self.server().identity().create_key(new)).unwrap();
         json!({ "ClientID": issued.key.client_id, "ClientSecret": issued.secret.expose_str() })
+    }
+
+    /// Who manages the server: an address and a password.
+    pub(crate) fn owner(&self) -> (String, Secret) {
+        let made = self.runtime.block_on(self.server().identity().ensure_default_owner(self.organization));
+        let owner = made.unwrap().expect("nobody has the address yet");
+        (owner.user.email, owner.password.expect("this call made the owner"))
     }
 
     /// The environment in which the SDKs find the server, with a key that may do everything.
