@@ -53,7 +53,7 @@ impl Identity {
     pub(super) fn post(&self, mail: Mail) {
         let Some(outbox) = &self.inner.mail else {
             let token = mail.token.expose_str().unwrap_or_default();
-            tracing::info!(to = %mail.to, purpose = %mail.purpose, token, "no mail is sent from here: pass the token on");
+            tracing::warn!(to = %mail.to, purpose = %mail.purpose, token, "no mail is sent from here: pass the token on");
             return;
         };
         if let Err(error) = outbox.try_send(mail) {
