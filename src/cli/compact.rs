@@ -8,6 +8,7 @@ use super::{
     Context, data_dir,
     error::{CliError, Result},
     human,
+    node::{RootKeyArgs, explain_root_key},
     output::{Detail, Output},
     progress::ProgressLine,
 };
@@ -34,6 +35,9 @@ pub(super) struct Args {
     /// The data directory
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     dir: PathBuf,
+
+    #[command(flatten)]
+    root_key: RootKeyArgs,
 }
 
 impl Args {
@@ -41,10 +45,12 @@ impl Args {
         let dir = self.dir;
         let about = |error: CliError| error.about(dir.display());
         let disk = data_dir::open(&dir).map_err(about)?;
+        let root_key = self.root_key.options(context, None, true)?;
         let progress = ProgressLine::new(&context.output, None);
         let compacted = context.block_on(async |context| {
             let watch = |stats: &Stats| show(&progress, stats);
-            compact_directory(&disk, &context.clock, &Entropy::real(), watch).await.map_err(|error| refused(&error))
+            let outside = (&context.clock, &Entropy::real());
+            compact_directory(&disk, &root_key, outside, watch).await.map_err(|error| refused(&error))
         });
         progress.clear();
         let compacted = compacted.map_err(about)?;
@@ -67,6 +73,7 @@ fn refused(error: &CompactDirectoryError) -> CliError {
         CompactDirectoryError::Open(StartError::Store(error)) => {
             data_dir::refused(error, "stop the server that uses it; a server compacts by itself, in the background")
         }
+        CompactDirectoryError::Open(StartError::RootKey(error)) => explain_root_key(error),
         other => CliError::chain(other),
     }
 }

@@ -11,6 +11,7 @@ mod account;
 mod admin;
 mod backoff;
 mod connection;
+mod data_keys;
 mod encryption;
 mod endpoint;
 mod error;
@@ -35,6 +36,7 @@ pub use account::{
 };
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
 pub use connection::Client;
+pub use data_keys::{EncryptionStatus, KeyVersionStatus, RewriteStatus};
 pub use encryption::Encryption;
 pub use endpoint::{Address, Endpoint, ParseAddressError};
 pub use error::{ClientError, Code};

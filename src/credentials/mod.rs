@@ -25,6 +25,7 @@ mod vault;
 pub mod fuzzing;
 
 pub use error::{ProfileError, SecretError};
+pub use os_keyring::SystemKeyring;
 pub use passphrase::{Passphrase, Purpose};
 pub use profile::{Profile, Profiles, SecretPlace};
 pub use reference::{ParseReferenceError, Reference};

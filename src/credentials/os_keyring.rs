@@ -126,3 +126,41 @@ fn refusal(error: Error) -> Refusal {
         error => Refusal::Error(SecretError::KeyringFailed { source: Arc::new(error) }),
     }
 }
+
+/// The machine's keyring, for secrets that are filed under names of their own. Cheap to make: nothing is opened until something is
+/// asked for.
+#[derive(Debug, Clone)]
+pub struct SystemKeyring(OsKeyring);
+
+impl SystemKeyring {
+    pub fn system() -> SystemKeyring {
+        SystemKeyring(OsKeyring::system())
+    }
+
+    /// The secret of an account, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no keyring, or it stays locked.
+    pub fn get(&self, account: &str) -> Result<Option<Secret>, SecretError> {
+        self.0.get(account)
+    }
+
+    /// Keeps a secret under an account.
+    ///
+    /// # Errors
+    ///
+    /// When there is no keyring, or it stays locked.
+    pub fn put(&self, account: &str, secret: &Secret) -> Result<(), SecretError> {
+        self.0.put(account, secret)
+    }
+
+    /// Removes the secret of an account; gives whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no keyring, or it stays locked.
+    pub fn remove(&self, account: &str) -> Result<bool, SecretError> {
+        self.0.remove(account)
+    }
+}

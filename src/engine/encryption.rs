@@ -152,6 +152,15 @@ impl Engine {
         self.0.keys.change_root(change).await
     }
 
+    /// The revoked versions that copies of the records from before still have under the root key of today.
+    ///
+    /// # Errors
+    ///
+    /// When the records can't be read.
+    pub async fn exposed_versions(&self, project: ProjectId) -> Result<Vec<u32>, OpenError> {
+        self.0.keys.exposed(project).await
+    }
+
     /// What is stored of some topics under each version.
     ///
     /// # Errors

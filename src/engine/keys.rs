@@ -200,9 +200,11 @@ impl KeyRing {
             }
             let name = data_key_name(project, version);
             let mut transaction = Transaction::new().delete(name.clone()).put(SCRUB, vec![1]);
-            if let Some(change) = change {
-                transaction = transaction.and(self.rewrap(&change.to, Some(&name)).await?).and(change.also.clone());
-            }
+            transaction = match change {
+                Some(change) => transaction.and(self.rewrap(&change.to, Some(&name)).await?).and(change.also.clone()),
+                // Copies from before hold it, under the root key that stays.
+                None => transaction.put(exposed_key(project, version), vec![1]),
+            };
             let committed = self.commit(project, &status, revision, transaction, None).await?;
             if committed {
                 if let Some(change) = change {
@@ -269,7 +271,17 @@ impl KeyRing {
             let sealed = to.seal(&self.entropy, &key, &plain);
             transaction = transaction.check(key.clone(), Some(record.revision)).put(key, sealed);
         }
+        for (key, _) in self.records.scan(EXPOSED, None, usize::MAX).await? {
+            transaction = transaction.delete(key);
+        }
         Ok(transaction)
+    }
+
+    /// The revoked versions of a project that copies of the records from before still have under the root key of today.
+    pub(super) async fn exposed(&self, project: ProjectId) -> Result<Vec<u32>, OpenError> {
+        let prefix = [EXPOSED, project.as_bytes().as_slice()].concat();
+        let found = self.records.scan(prefix, None, usize::MAX).await?;
+        found.iter().map(|(key, _)| version_of(key).ok_or_else(|| damaged(project))).collect()
     }
 
     /// What is known of a project's versions; the first one is made when there is none.
@@ -401,6 +413,13 @@ fn salt_key(topic: TopicId) -> Bytes {
 }
 
 const DATA_KEYS: &[u8] = b"key/data/";
+
+/// Versions that were revoked, and the root key was not changed since.
+const EXPOSED: &[u8] = b"key/exposed/";
+
+fn exposed_key(project: ProjectId, version: u32) -> Bytes {
+    [EXPOSED, project.as_bytes().as_slice(), &version.to_be_bytes()].concat().into()
+}
 
 fn data_key_prefix(project: ProjectId) -> Bytes {
     [DATA_KEYS, project.as_bytes()].concat().into()

@@ -64,6 +64,12 @@ impl RootKey {
         Secret::new(self.bytes().to_vec())
     }
 
+    /// The same key as of now, which does not become another one along with this.
+    #[must_use]
+    pub fn detached(&self) -> RootKey {
+        RootKey(Arc::new(RwLock::new(self.bytes())))
+    }
+
     /// Becomes another key, and all clones with it. What was stored under this one must have been rewritten before.
     pub fn replace(&self, with: &RootKey) {
         let new = with.bytes();

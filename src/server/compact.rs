@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::start::{StartError, root_key};
+use super::{
+    root_key::{self, RootKeyOptions},
+    start::StartError,
+};
 use crate::{
     broker::Broker,
     engine::Engine,
@@ -43,13 +46,13 @@ pub struct CompactedDirectory {
 /// When another process holds the directory, when it can't be opened, or could not be written any more.
 pub async fn compact_directory(
     disk: &Disk,
-    clock: &Clock,
-    entropy: &Entropy,
+    root_key: &RootKeyOptions,
+    (clock, entropy): (&Clock, &Entropy),
     mut watch: impl FnMut(&Stats),
 ) -> Result<CompactedDirectory, CompactDirectoryError> {
     let opened = LocalStore::open(disk, clock, entropy, LocalOptions::default());
     let (store, local, recovered) = opened.map_err(StartError::from)?;
-    let root_key = root_key(disk, &store, entropy).await?;
+    let root_key = root_key::open(disk, &store.records, root_key, (clock, entropy)).await.map_err(StartError::from)?;
     let engine =
         Engine::open(store.clone(), root_key, clock.clone(), entropy.clone()).await.map_err(StartError::from)?;
     let broker = Broker::open(store.records.clone(), engine.clone(), clock.clone(), entropy.clone());

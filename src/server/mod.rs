@@ -15,6 +15,7 @@ mod body;
 mod call;
 mod compact;
 mod compression;
+mod encryption;
 mod error;
 mod grpc;
 mod lifecycle;
@@ -37,7 +38,10 @@ pub mod fuzzing;
 pub use compact::{CompactDirectoryError, CompactedDirectory, compact_directory};
 pub use mail::{MailError, MailOptions, MailSecurity};
 pub use rest::{DEFAULT_ORIGIN, Network, ParseNetworkError, RateLimit, RestOptions};
-pub use root_key::{RootKeyError, load_root_key};
+pub use root_key::{
+    AskPassphrase, ChangeRootKeyError, KeepSecrets, KeySafe, NewRootKey, RootKeyError, RootKeyOptions, RootKeySource,
+    change_root_key, open_root_key,
+};
 pub use start::{Server, ServerOptions, StartError, Storage, TOKEN_KEY_AGE};
 pub use tls::{AuthorityError, Certificates, LocalAuthority, LocalName, TlsError, TlsFiles, TlsIdentity, TlsOptions};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{call::Call, stream::Revoked};
+use super::{call::Call, encryption::DataKeys, stream::Revoked};
 use crate::{
     broker::{Broker, Lags},
     engine::Engine,
@@ -25,6 +25,7 @@ pub(super) const SUBSCRIBE: &str = "/ensign.v1beta1.Ensign/Subscribe";
 pub(super) struct Node {
     pub(super) engine: Engine,
     pub(super) broker: Broker,
+    pub(super) data_keys: DataKeys,
     pub(super) identity: Identity,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Clock,

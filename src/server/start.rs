@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    encryption::DataKeys,
     grpc,
     lifecycle::{Lifecycle, Phase},
     listen,
@@ -13,13 +14,13 @@ use super::{
     node::Node,
     observe,
     rest::{self, RestOptions},
-    root_key::{self, RootKeyError},
+    root_key::{self, RootKeyError, RootKeyKeeper, RootKeyOptions, RootKeySource},
     route::Routes,
     tls::{Certificates, Gate, TlsOptions},
 };
 use crate::{
     broker::{Broker, Lags, OpenBrokerError},
-    engine::{self, Engine, OpenError, RootKey},
+    engine::{Engine, OpenError, RootKey},
     identity::{Identity, IdentityError, IdentityOptions, Registration},
     model::Durability,
     store::{
@@ -60,6 +61,8 @@ pub struct ServerOptions {
     pub public_url: Option<String>,
     /// What streams are told the server is called; may be empty.
     pub server_id: String,
+    /// Where the root key comes from.
+    pub root_key: RootKeyOptions,
     pub rest: RestOptions,
     /// How old a key that signs tokens gets before another one signs.
     pub token_key_age: Duration,
@@ -79,6 +82,7 @@ impl ServerOptions {
             storage,
             public_url: None,
             server_id: String::new(),
+            root_key: RootKeyOptions::in_directory(),
             rest: RestOptions::default(),
             token_key_age: TOKEN_KEY_AGE,
             registration: Registration::Open,
@@ -159,7 +163,9 @@ impl Server {
         if durability == Durability::Os {
             tracing::warn!("events are acked before they are on the disk: a loss of power can take the last of them");
         }
-        let root_key = root_key(&disk, &store, &entropy).await?;
+        let root_key = root_key::open(&disk, &store.records, &options.root_key, (&clock, &entropy)).await?;
+        let keyring = options.root_key.keyring.clone();
+        let keeper = RootKeyKeeper::new(&disk, &store.records, keyring, (&clock, &entropy));
         let issuer = options.public_url.clone().unwrap_or_else(|| {
             let scheme = if options.tls.is_some() { "https" } else { "http" };
             format!("{scheme}://localhost:{}", addr.port())
@@ -172,7 +178,8 @@ impl Server {
             signing_key_age: options.token_key_age,
             ..IdentityOptions::new(issuer, AUDIENCE, root_key.clone())
         };
-        let (node, lifecycle) = open_node(store, root_key, identity, options.server_id, clock, entropy).await?;
+        let (node, lifecycle) =
+            open_node(store, (root_key, keeper), identity, options.server_id, clock, entropy).await?;
 
         observe::register(&node);
         node.metrics.durability(durability);
@@ -207,6 +214,15 @@ impl Server {
     /// Topics and streams of the server.
     pub fn broker(&self) -> &Broker {
         &self.node.broker
+    }
+
+    /// Where the root key comes from.
+    ///
+    /// # Errors
+    ///
+    /// When the records can't be read.
+    pub async fn root_key_source(&self) -> Result<RootKeySource, RootKeyError> {
+        Ok(self.node.data_keys.keeper.source().await?.0)
     }
 
     /// What opening the store found and did.
@@ -250,17 +266,6 @@ impl Server {
     }
 }
 
-/// The key of the data directory; made when there is none and nothing was stored under one.
-pub(super) async fn root_key(disk: &Disk, store: &Store, entropy: &Entropy) -> Result<RootKey, StartError> {
-    match root_key::load_root_key(disk)? {
-        Some(key) => Ok(key),
-        None if engine::has_root_key(&store.records).await.map_err(OpenError::from)? => {
-            Err(RootKeyError::Missing.into())
-        }
-        None => Ok(root_key::create(disk, entropy)?),
-    }
-}
-
 /// Says what a reopening had to put right.
 fn log_recovery(recovered: &RecoveryReport) {
     if let Some(cut) = &recovered.cut {
@@ -279,7 +284,7 @@ fn log_recovery(recovered: &RecoveryReport) {
 
 async fn open_node(
     store: Store,
-    root_key: RootKey,
+    (root_key, keeper): (RootKey, RootKeyKeeper),
     identity: IdentityOptions,
     server_id: String,
     clock: Clock,
@@ -290,9 +295,11 @@ async fn open_node(
     let identity = Identity::open(records.clone(), clock.clone(), entropy.clone(), identity).await?;
     let broker = Broker::open(records, engine.clone(), clock.clone(), entropy).await?;
     let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
+    let data_keys = DataKeys { engine: engine.clone(), broker: broker.clone(), keeper };
     let node = Node {
         engine,
         broker,
+        data_keys,
         identity,
         metrics: Arc::new(Metrics::new()),
         clock,

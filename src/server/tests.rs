@@ -216,7 +216,7 @@ async fn a_missing_root_key_is_named_and_never_replaced() {
     server.stop().await.unwrap();
     disk.rename("root.key", "elsewhere").unwrap();
     let refused = Server::start(options.clone(), Clock::real(), Entropy::real()).await;
-    assert!(matches!(refused, Err(StartError::RootKey(RootKeyError::Missing))), "{refused:?}");
+    assert!(matches!(refused, Err(StartError::RootKey(RootKeyError::Missing { .. }))), "{refused:?}");
     disk.rename("elsewhere", "root.key").unwrap();
     Server::start(options, Clock::real(), Entropy::real()).await.unwrap().stop().await.unwrap();
 }

@@ -39,7 +39,7 @@ const SIBLINGS: [&[&str]; 5] = [
 /// it. `*` is everyone; nobody is meant by an empty list.
 const OWNERS: &[(&str, &[&str])] = &[
     ("aes_gcm", &["engine", "client::sealing", "credentials::vault"]),
-    ("argon2", &["identity", "credentials::vault"]),
+    ("argon2", &["identity", "credentials::vault", "server::root_key"]),
     ("axum", &["server"]),
     ("base64", &["*"]),
     ("bytes", &["*"]),
@@ -105,7 +105,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing", &["*"]),
     ("tracing_subscriber", &["telemetry"]),
     ("utoipa", &["server"]),
-    ("zeroize", &["model", "engine", "identity", "credentials"]),
+    ("zeroize", &["model", "engine", "identity", "credentials", "server::root_key"]),
     ("zstd", &["engine", "server"]),
     ("zxcvbn", &["identity"]),
 ];

@@ -5,7 +5,7 @@ use std::{fmt::Write as _, path::Path, time::Duration};
 use crate::{
     cli::{human, node::Access},
     model::Durability,
-    server::Server,
+    server::{RootKeySource, Server},
 };
 
 /// What a server holds.
@@ -34,7 +34,7 @@ impl Holds {
 
 pub(super) fn text(
     (access, is_new): (&Access, bool),
-    (data_dir, durability): (Option<&Path>, Durability),
+    (data_dir, durability, root_key): (Option<&Path>, Durability, RootKeySource),
     profile: Option<&str>,
     holds: &Holds,
     elapsed: Duration,
@@ -51,6 +51,13 @@ pub(super) fn text(
         Durability::Os => ("before fsync", "WARNING: a loss of power can take acked events"),
         Durability::Memory => ("at once", ""),
     };
+    let (kept, whose) = match root_key {
+        _ if data_dir.is_none() => ("in memory", ""),
+        RootKeySource::Directory => ("in the directory", "who can read all of it can read the events"),
+        RootKeySource::Keyring => ("in the keyring", ""),
+        RootKeySource::Passphrase => ("of a passphrase", ""),
+        RootKeySource::Given => ("given", ""),
+    };
     let signed_in = "signed in as a Full Access key; ensign env prints it for an SDK".to_owned();
     let mut lines = vec![("endpoint", access.endpoint.clone(), "gRPC, REST and metrics on one port".to_owned())];
     if let Some(ca_file) = &access.ca_file {
@@ -60,6 +67,7 @@ pub(super) fn text(
     lines.extend([
         ("data", data_dir.map_or_else(|| "in memory".to_owned(), short), held),
         ("acks", acks.to_owned(), remark.to_owned()),
+        ("root key", kept.to_owned(), whose.to_owned()),
         match profile {
             Some(name) => ("profile", format!("{name} (selected)"), signed_in),
             None => ("profile", "none".to_owned(), "as you wanted".to_owned()),
@@ -112,7 +120,13 @@ mod tests {
         let holds = Holds { topics: 3, bytes: 12_400_000 };
         let dir = Path::new("/data");
         let shown = |durability| {
-            text((&access, false), (Some(dir), durability), Some("dev"), &holds, Duration::from_millis(41))
+            text(
+                (&access, false),
+                (Some(dir), durability, RootKeySource::Directory),
+                Some("dev"),
+                &holds,
+                Duration::from_millis(41),
+            )
         };
         let version = env!("CARGO_PKG_VERSION");
         let expected = format!(
@@ -120,6 +134,7 @@ mod tests {
              \x20 endpoint   localhost:5356         gRPC, REST and metrics on one port\n\
              \x20 data       /data                  3 topics, 12.4 MB, survives restarts\n\
              \x20 acks       after fsync\n\
+             \x20 root key   in the directory       who can read all of it can read the events\n\
              \x20 profile    dev (selected)         signed in as a Full Access key; ensign env prints it for an SDK\n\n\
              \x20 try        ensign publish hello -m 'world'   ·   ensign tail hello --from start\n\n\
              ready in 41 ms, ctrl-c to stop\n"
@@ -129,8 +144,13 @@ mod tests {
         assert!(shown(Durability::Os).contains(acks), "{}", shown(Durability::Os));
 
         let access = Access { ca_file: Some("/data/tls/ca.pem".into()), ..access };
-        let secure =
-            text((&access, true), (Some(dir), Durability::Fsync), None, &Holds::default(), Duration::from_millis(41));
+        let secure = text(
+            (&access, true),
+            (Some(dir), Durability::Fsync, RootKeySource::Directory),
+            None,
+            &Holds::default(),
+            Duration::from_millis(41),
+        );
         let tls = "  tls        /data/tls/ca.pem       the authority to trust, made now; ensign env tells SDKs\n";
         assert!(secure.contains(tls), "{secure}");
         let trust =

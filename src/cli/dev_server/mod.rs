@@ -20,14 +20,14 @@ use super::{
     error::{CliError, Result},
     node::{
         self, Access, AccountArgs, Interrupts, KEY_FILE, KeyFile, ListenArgs, Owner, PASSWORD_FILE, PORT, Problems,
-        ReadyFile, ReadyTls, RestArgs, StorageArgs, Unless,
+        ReadyFile, ReadyTls, RestArgs, RootKeyArgs, StorageArgs, Unless,
     },
     output::error_text,
 };
 use crate::{
     identity::Registration,
     model::Durability,
-    server::{Server, ServerOptions, StartError, Storage},
+    server::{RootKeyOptions, RootKeySource, Server, ServerOptions, StartError, Storage},
     sys::Entropy,
 };
 use chosen::Chosen;
@@ -58,7 +58,7 @@ const WORKERS: usize = 2;
 /// they are.
 ///
 /// The secret of the key is in the data directory, in `client.json`, for its owner alone; the profile refers to that
-/// file. The key that events are encrypted with lies there, too: whoever can read the whole directory can read the
+/// file. The root key lies there, too, unless another place for it is named: whoever can read the whole directory can read the
 /// events.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
@@ -94,6 +94,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     tls: LocalTlsArgs,
+
+    #[command(flatten)]
+    root_key: RootKeyArgs,
 
     /// Run this command with the server, and stop when it ends
     #[arg(last = true, value_name = "COMMAND")]
@@ -167,9 +170,10 @@ impl Args {
             if !context.output.is_quiet() {
                 let holds = banner::Holds::of(server, &access).await;
                 let profile = keeper.as_ref().map(|_| self.name.as_str());
+                let root_key = server.root_key_source().await.map_err(|error| CliError::chain(&error))?;
                 error_text(&banner::text(
                     (&access, is_new),
-                    (data_dir, self.durability()),
+                    (data_dir, self.durability(), root_key),
                     profile,
                     &holds,
                     context.clock.elapsed(),
@@ -213,9 +217,15 @@ impl Args {
         let mut problems = Problems::default();
         let accounts = self.accounts.settle(&context.environment, Registration::Open, &mut problems);
         problems.into_result()?;
+        // What is in memory only is under a key that nobody ever sees.
+        let root_key = match data_dir {
+            Some(_) => self.root_key.options(context, Some(RootKeySource::Directory), true)?,
+            None => RootKeyOptions::in_directory(),
+        };
         let options = |addr: SocketAddr| ServerOptions {
             public_url: public_url.clone(),
             server_id: self.name.clone(),
+            root_key: root_key.clone(),
             rest: self.rest.options(unless_said(addr)),
             token_key_age: self.rest.token_key_age(),
             registration: accounts.registration,

@@ -54,6 +54,7 @@ pub(in crate::cli) fn explain(error: &StartError, data_dir: Option<&Path>) -> Cl
             CliError::failed(format!("the data directory {dir} is in use{holder}"))
                 .hint("stop that server, or start this one with --name OTHER or --data-dir DIR")
         }
+        StartError::RootKey(error) => super::explain_root_key(error),
         other => CliError::chain(other),
     }
 }

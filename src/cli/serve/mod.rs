@@ -9,17 +9,19 @@ use std::{
     process::ExitCode,
 };
 
+use clap::builder::FalseyValueParser;
+
 use super::{
     Context,
     error::{CliError, Result},
     node::{
         self, Access, AccountArgs, AccountSettings, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile,
-        ReadyTls, Reloader, RestArgs, StorageArgs, TlsArgs, Unless, host_and_port,
+        ReadyTls, Reloader, RestArgs, RootKeyArgs, StorageArgs, TlsArgs, Unless, host_and_port,
     },
 };
 use crate::{
     identity::Registration,
-    server::{RateLimit, Server, ServerOptions, Storage, TlsFiles, TlsOptions},
+    server::{RateLimit, RootKeyOptions, RootKeySource, Server, ServerOptions, Storage, TlsFiles, TlsOptions},
     sys::{Entropy, files},
     telemetry::LogFormat,
 };
@@ -67,6 +69,13 @@ pub(super) struct Args {
 
     #[command(flatten)]
     accounts: AccountArgs,
+
+    #[command(flatten)]
+    root_key: RootKeyArgs,
+
+    /// Take the root key from the data directory, beside what it protects
+    #[arg(long, env = "ENSIGN_INSECURE_ROOT_KEY_FILE", hide_env = true, value_parser = FalseyValueParser::new())]
+    insecure_root_key_file: bool,
 
     /// The name that streams are told
     #[arg(long, env = "ENSIGN_NAME", hide_env = true, value_name = "NAME", default_value = "ensign")]
@@ -149,6 +158,7 @@ impl Args {
         ReadyFile::remove(self.listen.ready_file())?;
         let storage = Storage::Directory(plan.data_dir.clone(), self.storage.durability());
         let options = ServerOptions {
+            root_key: self.root_key(context)?,
             public_url: plan.public_url.clone(),
             server_id: self.name.clone(),
             rest: self.rest.options(Unless::Limited),
@@ -169,6 +179,12 @@ impl Args {
         server.stop().await.map_err(|error| CliError::chain(&error))?;
         tracing::info!("stopped");
         served
+    }
+
+    /// The directory is no place for the root key, unless somebody says that it is.
+    fn root_key(&self, context: &Context) -> Result<RootKeyOptions> {
+        let default = self.insecure_root_key_file.then_some(RootKeySource::Directory);
+        self.root_key.options(context, default, self.insecure_root_key_file)
     }
 
     async fn serve_started(&self, server: &Server, plan: &Plan, interrupts: &mut Interrupts) -> Result<ExitCode> {

@@ -18,6 +18,7 @@ mod apikeys;
 mod attempts;
 mod body;
 mod caller;
+mod encryption;
 mod gate;
 mod health;
 mod input;
@@ -48,7 +49,7 @@ use std::{fmt, sync::Arc};
 use axum::{Router, middleware};
 
 use self::{attempts::Attempts, limit::Limiter, reply::Refusal, route::Route};
-use super::{lifecycle::Lifecycle, node::Node};
+use super::{encryption::DataKeys, lifecycle::Lifecycle, node::Node};
 use crate::{broker::Broker, identity::Identity, model::Durability, sys::Clock, telemetry::Metrics};
 
 /// What the routes need. Cheap to clone.
@@ -56,6 +57,7 @@ use crate::{broker::Broker, identity::Identity, model::Durability, sys::Clock, t
 pub(super) struct RestState {
     pub(super) identity: Identity,
     pub(super) broker: Broker,
+    pub(super) data_keys: DataKeys,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lifecycle: Lifecycle,
     /// Whether events can be stored; when they cannot, the server is not ready.
@@ -77,6 +79,7 @@ impl RestState {
         RestState {
             identity: node.identity.clone(),
             broker: node.broker.clone(),
+            data_keys: node.data_keys.clone(),
             metrics: node.metrics.clone(),
             lifecycle,
             healthy: node.healthy(),
@@ -123,6 +126,7 @@ fn table() -> Vec<Route> {
         projects::routes(),
         api_tenants::routes(),
         api_projects::routes(),
+        encryption::routes(),
         signing_keys::routes(),
     ];
     tables.into_iter().flatten().collect()

@@ -20,9 +20,13 @@ use crate::{
     engine::{Engine, RootKey},
     identity::{Identity, IdentityOptions, IssuedKey},
     model::{Durability, Needs, Permission, Secret, Time},
-    server::lifecycle::{Lifecycle, Phase},
+    server::{
+        encryption::DataKeys,
+        lifecycle::{Lifecycle, Phase},
+        root_key::RootKeyKeeper,
+    },
     store::Store,
-    sys::{Clock, Entropy, ManualClock},
+    sys::{Clock, Disk, Entropy, ManualClock},
     telemetry::Metrics,
 };
 
@@ -54,14 +58,17 @@ pub(super) async fn world() -> World {
     let options = IdentityOptions::new("http://localhost:5356/path", "http://localhost:5356", root.clone());
     let store = Store::memory();
     let records = store.records.clone();
-    let engine = Engine::open(store, root, clock.clone(), Entropy::real()).await.unwrap();
-    let broker = Broker::open(records.clone(), engine, clock.clone(), Entropy::real()).await.unwrap();
+    let engine = Engine::open(store.clone(), root, clock.clone(), Entropy::real()).await.unwrap();
+    let broker = Broker::open(records.clone(), engine.clone(), clock.clone(), Entropy::real()).await.unwrap();
+    let keeper = RootKeyKeeper::new(&Disk::memory(), &records, None, (&clock, &Entropy::real()));
+    let data_keys = DataKeys { engine, broker: broker.clone(), keeper };
     let identity = Identity::open(records, clock.clone(), Entropy::real(), options).await.unwrap();
     let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
     let healthy = Arc::new(AtomicBool::new(true));
     let state = RestState {
         identity: identity.clone(),
         broker,
+        data_keys,
         metrics: Arc::new(Metrics::new()),
         lifecycle: lifecycle.clone(),
         healthy: {

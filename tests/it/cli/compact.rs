@@ -121,7 +121,7 @@ fn no_key() {
     let (dir, _) = trickled(&machine, Signal::TERM);
     fs::remove_file(dir.join("root.key")).unwrap();
     let expected = format!(
-        "error: {}: the root key file root.key is missing; restore it, as nothing stored can be read without it\n",
+        "error: {}: the file root.key is missing; restore it, as nothing stored can be read without it\n",
         dir.display()
     );
     machine.ensign("compact").file(&dir).code(1).stdout("").stderr(&expected).check();

@@ -56,6 +56,7 @@ fn banner_and_ready_file() {
              \x20 endpoint   {endpoint:<23}   gRPC, REST and metrics on one port\n\
              \x20 data       ~/.local/share/ensign/dev   empty, survives restarts\n\
              \x20 acks       after fsync\n\
+             \x20 root key   in the directory            who can read all of it can read the events\n\
              \x20 profile    dev (selected)              signed in as a Full Access key; ensign env prints it for an SDK\n\n\
              \x20 try        ensign publish hello -m 'world'   ·   ensign tail hello --from start\n",
             env!("CARGO_PKG_VERSION")

@@ -5,6 +5,7 @@ mod bench;
 mod compact;
 mod dev_server;
 mod durability;
+mod encryption;
 mod events;
 mod generated;
 mod grammar;

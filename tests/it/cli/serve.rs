@@ -14,6 +14,7 @@ addr: 127.0.0.1:0
 log: {format: json}
 tls: {only: false}
 durability: os
+insecure_root_key_file: true
 ";
 
 /// Flag over environment over file over default, each with its source.

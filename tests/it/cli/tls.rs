@@ -40,7 +40,8 @@ impl Authority {
 
 const GOOD: (i32, i32) = (2020, 2100);
 
-const SERVE: &str = "serve --data-dir data --addr 127.0.0.1:0 --tls-cert server.pem --tls-key server-key.pem";
+const SERVE: &str =
+    "serve --data-dir data --insecure-root-key-file --addr 127.0.0.1:0 --tls-cert server.pem --tls-key server-key.pem";
 
 fn url(server: &DevServer) -> String {
     format!("https://localhost:{}", server.port())

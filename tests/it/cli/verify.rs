@@ -76,7 +76,10 @@ fn a_damaged_directory() {
 
     fs::remove_file(dir.join("root.key")).unwrap();
     let found = verify(&machine, &dir, 6);
-    assert_eq!(found["not_decrypted_because"], json!("there is no root key in the directory"));
+    assert_eq!(
+        found["not_decrypted_because"],
+        json!("the file root.key is missing; restore it, as nothing stored can be read without it")
+    );
     fs::write(dir.join("root.key"), [7; 32]).unwrap();
     let found = verify(&machine, &dir, 6);
     assert_eq!(
