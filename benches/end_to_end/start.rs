@@ -52,6 +52,7 @@ async fn seek(plan: &Plan, broker: &Broker, from: Position) -> Result<f64, Error
             // A topic without events behind the place is an error, and nothing to wait for.
             until: Some(Position::End),
             retry_for: Some(Duration::ZERO),
+            skip_unreadable: false,
         };
         let started = plan.clock.elapsed();
         let mut subscriber = Subscriber::open(&client, options).await?;

@@ -25,6 +25,8 @@ pub struct SubscribeRequest {
     pub topics: Vec<String>,
     /// EnSQL that says where to start and stop.
     pub query: Option<String>,
+    /// Leave out what is under a suspended or revoked data key, instead of ending there.
+    pub skip_unreadable: bool,
 }
 
 /// One subscriber's stream.
@@ -40,6 +42,9 @@ pub struct Subscription {
     follows: Option<Follow>,
     /// Whether a topic of the subscription was destroyed.
     lost: bool,
+    /// Whether what can't be read is left out, and how many events that were.
+    skips: bool,
+    skipped: u64,
 }
 
 /// The project's generation of topics, and the one that was looked at last.
@@ -154,6 +159,8 @@ impl Broker {
             turn: 0,
             follows,
             lost: false,
+            skips: request.skip_unreadable,
+            skipped: 0,
         };
         for entry in entries {
             subscription.add(entry, from, until).await?;
@@ -175,7 +182,12 @@ impl Subscription {
             Err(_) if entry.availability() == Availability::Deleting => return Ok(()),
             Err(error) => return Err(BrokerError::stream(error)),
         };
-        let start = topic.seek(from).await.map_err(|error| match error {
+        let start = match topic.seek(from).await {
+            // Where within the block nobody can tell; all of it is left out.
+            Err(FetchError::Closed { first, .. }) if self.skips => Ok(first),
+            sought => sought,
+        };
+        let start = start.map_err(|error| match error {
             FetchError::BeyondEnd { offset, end } => InvalidRequest::BeyondEnd { offset, end }.into(),
             other => BrokerError::stream(other),
         })?;
@@ -201,6 +213,11 @@ impl Subscription {
             }
             self.wait().await;
         }
+    }
+
+    /// How many events were left out because they can't be read.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     /// Whether events can be given without waiting.
@@ -247,6 +264,10 @@ impl Subscription {
                     }
                 }
                 Ok(None) => asked += 1,
+                Err(FetchError::Closed { last, .. }) if self.skips => {
+                    self.skipped += cursor.reader.skip_to(last.plus(1));
+                    cursor.lag.reached(cursor.reader.next());
+                }
                 Err(FetchError::Destroyed) => {
                     self.cursors.remove(at);
                     self.lost = true;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     Context, complete,
     error::{CliError, Kind, Result},
-    human::Span,
+    human::{self, Span},
     output::EventWriter,
     topic_keys,
 };
@@ -55,6 +55,10 @@ pub(super) struct Args {
     /// Stop after this many events
     #[arg(short = 'n', long, value_name = "COUNT")]
     limit: Option<u64>,
+
+    /// Leave out events under a suspended or revoked data key, instead of ending there with an error
+    #[arg(long)]
+    skip_unreadable: bool,
 
     /// Stop when no event has come for this long
     #[arg(long, value_name = "DURATION")]
@@ -126,9 +130,17 @@ impl Args {
             },
             Err(_) => topic.to_owned(),
         };
-        let options = SubscriberOptions { topic: name, from: self.from, until: self.until, retry_for: None };
+        let options = SubscriberOptions {
+            topic: name,
+            from: self.from,
+            until: self.until,
+            retry_for: None,
+            skip_unreadable: self.skip_unreadable,
+        };
         Subscriber::open(client, options).await.map_err(|error| match error.code() {
-            Some(Code::FailedPrecondition | Code::NotFound) => unknown_topic(topic),
+            Some(Code::FailedPrecondition | Code::NotFound) if !error.to_string().contains("data key") => {
+                unknown_topic(topic)
+            }
             _ => CliError::from(error).about(format!("topic {topic}")),
         })
     }
@@ -163,6 +175,13 @@ impl Args {
             };
             match delivery.map_err(|error| CliError::from(error).about(format!("topic {}", names[index])))? {
                 Delivery::Ended => open -= 1,
+                Delivery::Skipped { first, last } => {
+                    context.output.flush()?;
+                    let events = human::counted(last - first + 1, "event");
+                    let topic = &names[index];
+                    let why = "their data key is suspended or revoked";
+                    context.output.note(&format!("topic {topic}: {events} left out, offsets {first} to {last}: {why}"));
+                }
                 Delivery::Interrupted { reason } => {
                     context.output.flush()?;
                     context.output.note(&format!("{reason}; connecting again"));

@@ -12,11 +12,12 @@ use tower::ServiceExt as _;
 use super::session::Token;
 use crate::api::{Frame, FrameError, FrameReader};
 
-/// Opens a bidirectional call.
+/// Opens a bidirectional call, with further headers.
 pub(super) async fn open(
     channel: Channel,
     path: &'static str,
     token: &Token,
+    asks: &[(&'static str, &'static str)],
     body: Body,
 ) -> Result<MessageReader, Status> {
     let mut request = http::Request::new(body);
@@ -26,6 +27,9 @@ pub(super) async fn open(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("te"), HeaderValue::from_static("trailers"));
     headers.insert(header::AUTHORIZATION, token.header());
+    for (name, value) in asks {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
     let response = channel.oneshot(request).await.map_err(|error| Status::from_error(Box::new(error)))?;
     let (parts, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&parts.headers) {

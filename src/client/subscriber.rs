@@ -1,6 +1,6 @@
 //! Subscribing: a topic's events from any point on, in order, without a gap or a repetition when the connection breaks.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,6 +22,9 @@ use crate::{
     sys,
 };
 
+/// Asks the server to leave out what is under suspended and revoked data keys.
+const SKIP_HEADER: (&str, &str) = ("x-ensign-skip-unreadable", "true");
+
 const PATH: &str = "/ensign.v1beta1.Ensign/Subscribe";
 
 /// What to read, and how to behave.
@@ -34,6 +37,8 @@ pub struct SubscriberOptions {
     pub until: Option<Position>,
     /// For how long to try to connect again after the connection broke; without it, for ever.
     pub retry_for: Option<Duration>,
+    /// Leave out what the server can't read for want of its data key, instead of ending there with an error.
+    pub skip_unreadable: bool,
 }
 
 /// What a subscriber has to say.
@@ -41,6 +46,8 @@ pub struct SubscriberOptions {
 pub enum Delivery {
     /// The next events, in order; never none.
     Events(Vec<Event>),
+    /// The events from one offset up to another one can't be read by the server, and were left out.
+    Skipped { first: u64, last: u64 },
     /// The connection broke. The next call connects again and goes on behind the last event.
     Interrupted { reason: String },
     /// The place where to stop has been reached.
@@ -62,6 +69,11 @@ pub struct Subscriber {
     expected: usize,
     backoff: Backoff,
     ended: bool,
+    skip_unreadable: bool,
+    /// What was left out and not told yet.
+    gaps: VecDeque<(u64, u64)>,
+    /// Events that have arrived with it.
+    held: Vec<Event>,
 }
 
 /// Where the next connection starts reading.
@@ -124,6 +136,9 @@ impl Subscriber {
             expected: 0,
             backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), options.retry_for),
             ended: false,
+            skip_unreadable: options.skip_unreadable,
+            gaps: VecDeque::new(),
+            held: Vec::new(),
         };
         subscriber.connect().await?;
         subscriber.ended = subscriber.is_behind_stop();
@@ -142,10 +157,17 @@ impl Subscriber {
     /// When the subscription can't go on: it was refused, or the connection could not be made again in time.
     pub async fn next(&mut self) -> Result<Delivery, ClientError> {
         loop {
-            if self.ended {
-                return Ok(Delivery::Ended);
+            if self.gaps.is_empty() && self.held.is_empty() {
+                if self.ended {
+                    return Ok(Delivery::Ended);
+                }
+                self.held = self.arrived()?;
             }
-            let arrived = self.arrived()?;
+            // What was left out is told before what came behind it.
+            if let Some((first, last)) = self.gaps.pop_front() {
+                return Ok(Delivery::Skipped { first, last });
+            }
+            let arrived = std::mem::take(&mut self.held);
             if !arrived.is_empty() {
                 return Ok(Delivery::Events(arrived));
             }
@@ -204,6 +226,13 @@ impl Subscriber {
             }
             if self.is_behind_stop() {
                 break;
+            }
+            if let Start::Behind(seen) = self.start
+                && self.skip_unreadable
+                && event.offset.get() > seen + 1
+            {
+                // Offsets are dense, so what is missing was left out.
+                self.gaps.push_back((seen + 1, event.offset.get() - 1));
             }
             if event.offset.get() > 0 {
                 self.start = Start::Behind(event.offset.get());
@@ -274,9 +303,10 @@ impl Subscriber {
         };
         let embed = subscribe_request::Embed::Subscription(subscription);
         let opening = Bytes::from(api::frame(&SubscribeRequest { embed: Some(embed) }));
+        let asks: &[_] = if self.skip_unreadable { &[SKIP_HEADER] } else { &[] };
         let once = async |token: Arc<Token>| {
             let body = tonic::body::Body::new(self.outbox.body(opening.clone()));
-            let mut reader = frames::open(self.client.channel(), PATH, &token, body).await?;
+            let mut reader = frames::open(self.client.channel(), PATH, &token, asks, body).await?;
             let first = reader.first().await?;
             Ok((reader, first))
         };

@@ -31,6 +31,11 @@ use crate::{
     telemetry::Online,
 };
 
+/// The header by which a subscriber asks to be spared what is under suspended and revoked data keys, and the trailer that says how
+/// many events that were. Whoever does not know them notices nothing.
+const SKIP_HEADER: &str = "x-ensign-skip-unreadable";
+const SKIPPED_TRAILER: &str = "x-ensign-skipped-events";
+
 /// How many bytes of events are sent together: what one HTTP/2 frame can hold. Only a single event makes a chunk larger.
 const CHUNK_BYTES: usize = FRAME_BYTES_MAX as usize;
 
@@ -53,7 +58,8 @@ pub(super) fn serve(node: &Node, request: Request<Incoming>) -> Response<ReplyBo
         }
     };
     let (reply, response) = streaming_reply(call);
-    let stream = SubscribeStream { node: node.clone(), principal, project, reader, online };
+    let skips = parts.headers.get(SKIP_HEADER).is_some_and(|value| value.as_bytes() == b"true");
+    let stream = SubscribeStream { node: node.clone(), principal, project, reader, online, skips };
     node.tasks.spawn(stream.run(reply));
     response
 }
@@ -65,6 +71,8 @@ struct SubscribeStream {
     reader: MessageReader,
     /// Counts the stream among those that are open.
     online: Online,
+    /// Whether it wants what can't be read to be left out.
+    skips: bool,
 }
 
 impl SubscribeStream {
@@ -75,7 +83,11 @@ impl SubscribeStream {
                 let node = self.node.clone();
                 node.tasks.spawn(listen(self.reader, node.clone(), ended));
                 let mut delivering = Delivering { subscription, chunk: Vec::new(), counts: CloseStream::default() };
-                let status = delivering.run(&reply, end).await;
+                let mut status = delivering.run(&reply, end).await;
+                if self.skips {
+                    let skipped = delivering.subscription.skipped().into();
+                    status.metadata_mut().insert(SKIPPED_TRAILER, skipped);
+                }
                 delivering.close(&reply).await;
                 status
             }
@@ -98,7 +110,7 @@ impl SubscribeStream {
             return Err(StreamEnd::Refused(Status::failed_precondition(text)));
         };
         let client_id = asked.client_id.clone();
-        let request = request(asked).map_err(StreamEnd::Refused)?;
+        let request = request(asked, self.skips).map_err(StreamEnd::Refused)?;
         let subscription = self.node.broker.subscribe(self.project, &request, &self.node.lags).await;
         let subscription = subscription.map_err(|error| StreamEnd::Refused(broker_status(&error)))?;
         tracing::debug!(subject = %self.principal.subject, client_id, "subscribed");
@@ -115,7 +127,7 @@ impl SubscribeStream {
 }
 
 /// What the broker is asked for; what this version does not serve is refused, not ignored.
-fn request(asked: WireSubscription) -> Result<broker::SubscribeRequest, Status> {
+fn request(asked: WireSubscription, skip_unreadable: bool) -> Result<broker::SubscribeRequest, Status> {
     if asked.group.is_some() {
         return Err(Status::unimplemented("consumer groups are not served by this version"));
     }
@@ -123,7 +135,7 @@ fn request(asked: WireSubscription) -> Result<broker::SubscribeRequest, Status> 
     if query.as_ref().is_some_and(|query| !query.params.is_empty()) {
         return Err(Status::unimplemented("parameters in the query of a subscription are not served by this version"));
     }
-    Ok(broker::SubscribeRequest { topics: asked.topics, query: query.map(|query| query.query) })
+    Ok(broker::SubscribeRequest { topics: asked.topics, query: query.map(|query| query.query), skip_unreadable })
 }
 
 fn decode(message: &[u8]) -> Result<SubscribeRequest, StreamEnd> {

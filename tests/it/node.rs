@@ -132,6 +132,7 @@ impl Node {
             from,
             until: Some(Position::End),
             retry_for: Some(Duration::ZERO),
+            skip_unreadable: false,
         };
         let mut events = Vec::new();
         let mut subscriber = match Subscriber::open(&self.client, options).await {
@@ -141,7 +142,7 @@ impl Node {
         loop {
             match subscriber.next().await {
                 Ok(Delivery::Events(more)) => events.extend(more),
-                Ok(Delivery::Interrupted { .. }) => {}
+                Ok(Delivery::Interrupted { .. } | Delivery::Skipped { .. }) => {}
                 Ok(Delivery::Ended) => return (events, None),
                 Err(error) => return (events, Some(error)),
             }

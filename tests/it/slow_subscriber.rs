@@ -125,8 +125,13 @@ fn a_subscriber_that_stalls_costs_bounded_memory_and_then_gets_everything() {
     runtime.block_on(async {
         let client = broker.client().await;
         client.create_topic("noise").await.unwrap();
-        let options =
-            SubscriberOptions { topic: "noise".to_owned(), from: Position::End, until: None, retry_for: None };
+        let options = SubscriberOptions {
+            topic: "noise".to_owned(),
+            from: Position::End,
+            until: None,
+            retry_for: None,
+            skip_unreadable: false,
+        };
         let mut subscriber = Subscriber::open(&client, options).await.unwrap();
 
         let resident_bytes = publish_all(&client, &broker).await;

@@ -37,6 +37,7 @@ impl Deliveries {
                 from: Position::End,
                 until: None,
                 retry_for: Some(Duration::ZERO),
+                skip_unreadable: false,
             };
             let subscriber = Subscriber::open(&client, options).await?;
             tasks.spawn(receive(subscriber, meter.clone(), clock.clone()));
@@ -85,6 +86,9 @@ async fn receive(mut subscriber: Subscriber, meter: Meter, clock: Clock) -> Resu
             }
             Delivery::Interrupted { reason } => {
                 return Err(CliError::failed(format!("the benchmark was cut short: {reason}")));
+            }
+            Delivery::Skipped { .. } => {
+                return Err(CliError::failed("the benchmark was cut short: events can't be read"));
             }
             Delivery::Ended => return Err(CliError::failed("the benchmark was cut short: the topic was destroyed")),
         }

@@ -30,6 +30,11 @@ fn the_life_of_a_data_key() {
     machine.ensign("encryption suspend 1").stdout("").stderr(nobody).check();
     let read = machine.ensign("tail flights --from start -n 2 -o raw").code(1).check();
     assert!(read.stderr.contains("offsets 1 to 1: data key version 1 is suspended"), "{}", read.stderr);
+    machine
+        .ensign("tail flights --from start -n 1 -o raw --skip-unreadable")
+        .stdout("second\n")
+        .stderr("topic flights: 1 event left out, offsets 1 to 1: their data key is suspended or revoked\n")
+        .check();
     let opened = "what is under version 1 can be read\n";
     machine.ensign("encryption resume 1").stdout("").stderr(opened).check();
     machine.ensign("tail flights --from start -n 2 -o raw").stdout("first\nsecond\n").check();

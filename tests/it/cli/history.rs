@@ -117,6 +117,7 @@ impl Run {
                 from: Position::Offset(Offset::new(next)),
                 until: None,
                 retry_for: None,
+                skip_unreadable: false,
             };
             let Ok(mut subscriber) = Subscriber::open(&self.client, options).await else {
                 // The server may be dead right now.
@@ -129,7 +130,7 @@ impl Run {
                     Delivery::Events(events) => {
                         reading.events.extend(events.iter().map(delivered));
                     }
-                    Delivery::Interrupted { .. } => {}
+                    Delivery::Interrupted { .. } | Delivery::Skipped { .. } => {}
                     Delivery::Ended => panic!("it had no end"),
                 }
                 let last = reading.events.last();
@@ -168,6 +169,7 @@ impl Run {
             from: Position::Start,
             until: Some(Position::End),
             retry_for: None,
+            skip_unreadable: false,
         };
         let mut subscriber = Subscriber::open(&self.client, options).await.unwrap();
         let mut reading = Reading { topic, from: 1, events: Vec::new(), is_complete: true };
@@ -175,6 +177,7 @@ impl Run {
             match subscriber.next().await.unwrap() {
                 Delivery::Events(events) => reading.events.extend(events.iter().map(delivered)),
                 Delivery::Interrupted { reason } => panic!("{reason}"),
+                Delivery::Skipped { .. } => panic!("events were left out"),
                 Delivery::Ended => break,
             }
         }

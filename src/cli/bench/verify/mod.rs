@@ -222,6 +222,7 @@ impl Run {
                 from: Position::Start,
                 until: Some(Position::End),
                 retry_for: Some(Duration::ZERO),
+                skip_unreadable: false,
             };
             let mut subscriber = Subscriber::open(client, options).await.map_err(|error| unreadable(&error))?;
             let mut reading = self.record.read(*topic, self.seed);
@@ -231,6 +232,7 @@ impl Run {
                         events.iter().try_for_each(|event| reading.event(event)).map_err(broken)?;
                     }
                     Delivery::Interrupted { reason } => return Err(unreadable(&reason)),
+                    Delivery::Skipped { .. } => return Err(unreadable(&"events were left out")),
                     Delivery::Ended => break,
                 }
             }
