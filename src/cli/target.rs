@@ -80,9 +80,11 @@ impl Target {
         // What a profile says about a server holds for that server alone; its secret must not go to another.
         let own = found.as_ref().filter(|(_, profile)| same_address(&profile.endpoint, &address));
         let own_source = || own.map_or(Source::Default, |(name, _)| source(&name.value));
+        let trust = settle_trust(globals, environment, own, &said);
         let insecure = Setting::first([
             (environment.switch("ENSIGN_INSECURE"), Source::environment("ENSIGN_INSECURE")),
             (address.says_insecure(), text.source.clone()),
+            trust.asks_for_tls(),
             (own.map(|(_, profile)| profile.insecure), own_source()),
         ]);
         let derived = Endpoint::new(address.clone(), None, insecure.as_ref().map(|setting| setting.value));
@@ -93,8 +95,6 @@ impl Target {
             (Some(derived.auth_url().to_owned()), Source::Default),
         ])
         .expect("the default is a value");
-
-        let trust = settle_trust(globals, environment, own, &said);
 
         let own = own.filter(|(_, profile)| profile.auth_url == auth_url.value);
         let project = Setting::first([
@@ -423,6 +423,16 @@ mod tests {
             "http://auth",
             None,
         );
+    }
+
+    /// On this machine plaintext is the default, but not for who says whose certificates to trust.
+    #[test]
+    fn an_authority_asks_for_tls() {
+        let said = |text: &str| Said::new(Some(text.to_owned()), true);
+        let trusting = Globals { endpoint: said("localhost:5356"), ca_file: said("ca.pem"), ..Globals::default() };
+        check(&trusting, &[], ("localhost:5356", "flag --endpoint"), "https://localhost:5356", None);
+        let plain = Globals { endpoint: said("http://localhost:5356"), ..trusting };
+        check(&plain, &[], ("localhost:5356", "flag --endpoint"), "http://localhost:5356", None);
     }
 
     #[test]

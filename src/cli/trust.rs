@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::error::{CliError, Result};
 use crate::{
     client::{Endpoint, Trust},
-    config::Setting,
+    config::{Setting, Source},
     model::Secret,
     sys::files::{self, Access, read_file},
 };
@@ -63,6 +63,14 @@ impl TrustFiles {
     pub(super) fn absolute(file: Option<&Setting<PathBuf>>) -> Result<Option<PathBuf>> {
         let absolute = file.map(|file| std::path::absolute(&file.value)).transpose();
         absolute.map_err(|error| CliError::failed(format!("the file of a certificate: {error}")))
+    }
+
+    /// That the connection is not plaintext, when an authority was named for this call.
+    pub(super) fn asks_for_tls(&self) -> (Option<bool>, Source) {
+        match &self.ca_file {
+            Some(Setting { source, .. }) if !matches!(source, Source::Profile(_)) => (Some(false), source.clone()),
+            _ => (None, Source::Default),
+        }
     }
 
     /// Refuses plaintext over a network, unless it was asked for twice; then it is said what that means.
