@@ -160,6 +160,11 @@ fn text(error: &dyn Error) -> String {
     text
 }
 
+/// The root key can come from elsewhere, so that what is wrong with it is not always said with the name of the file.
+fn is_about_the_root_key(file: &str, text: &str) -> bool {
+    file == "root.key" && text.contains("root key")
+}
+
 /// Runs `ensign verify`.
 fn verify(dir: &Path, file: &str, place: &str) -> Outcome {
     let output = Command::new(env!("CARGO_BIN_EXE_ensign")).arg("verify").arg(dir).env_clear().output().unwrap();
@@ -168,7 +173,7 @@ fn verify(dir: &Path, file: &str, place: &str) -> Outcome {
         Some(0) if said.contains("torn") && !said.contains("torn tail  none") => Outcome::Repaired,
         Some(0) => Outcome::Fine,
         Some(6) => {
-            assert!(said.contains(file), "{place}: {said}");
+            assert!(said.contains(file) || is_about_the_root_key(file, &said), "{place}: {said}");
             Outcome::Refused
         }
         other => panic!("{place}: verify ended with {other:?}: {said}"),
@@ -181,7 +186,7 @@ async fn live_with(dir: &Path, file: &str, key: &mut Key, place: &str) -> [Outco
         Ok(node) => node,
         Err(error) => {
             let text = text(&error);
-            assert!(text.contains(file) || text.contains("root key"), "{place}: {text}");
+            assert!(text.contains(file) || is_about_the_root_key(file, &text), "{place}: {text}");
             return [Outcome::Refused, Outcome::Not, Outcome::Not, Outcome::Not];
         }
     };
@@ -285,10 +290,7 @@ async fn every_file_in_every_way() {
                 let all = [verified, open, read, append, compact];
                 let is_found = all.contains(&Outcome::Refused) || all.contains(&Outcome::Repaired);
                 assert!(is_found || read == Outcome::Fine, "{place}: {all:?}");
-                assert!(
-                    verified != Outcome::Fine || open != Outcome::Refused || file == "root.key",
-                    "{place}: {all:?}"
-                );
+                assert!(verified != Outcome::Fine || open != Outcome::Refused, "{place}: {all:?}");
                 rows.entry((file_number, harm_number)).or_default().push(all);
                 fs::remove_dir_all(&dir).unwrap();
             }
