@@ -4,15 +4,19 @@
 //! What follows the first value is ignored.
 
 use axum::{
-    body::{Body, to_bytes},
+    body::Body,
     http::{HeaderMap, StatusCode, header},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::reply::Refusal;
 use crate::model::limits::REST_BODY_BYTES_MAX;
+
+/// How many bytes of a body that is too large are taken.
+const REFUSED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Why a body was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +38,24 @@ impl BodyError {
 }
 
 /// Reads the bytes of a body that is not too large.
-pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, BodyError> {
+///
+/// One that is too large is taken and thrown away before it is refused, because many clients look for no answer before they
+/// have sent everything; but only up to [`REFUSED_BYTES_MAX`].
+pub(super) async fn read(headers: &HeaderMap, mut body: Body) -> Result<Bytes, BodyError> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > REST_BODY_BYTES_MAX as u64) {
-        return Err(BodyError::TooLarge);
+    let mut is_too_large = announced.is_some_and(|length| length > REST_BODY_BYTES_MAX as u64);
+    let (mut taken, mut bytes) = (0, BytesMut::new());
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| BodyError::Malformed)?.into_data() else { continue };
+        taken += data.len();
+        is_too_large |= taken > REST_BODY_BYTES_MAX;
+        if !is_too_large {
+            bytes.extend_from_slice(&data);
+        } else if taken > REFUSED_BYTES_MAX {
+            break;
+        }
     }
-    to_bytes(body, REST_BODY_BYTES_MAX).await.map_err(|error| {
-        let too_large = match std::error::Error::source(&error) {
-            Some(source) => source.is::<http_body_util::LengthLimitError>(),
-            None => false,
-        };
-        if too_large { BodyError::TooLarge } else { BodyError::Malformed }
-    })
+    if is_too_large { Err(BodyError::TooLarge) } else { Ok(bytes.freeze()) }
 }
 
 /// Reads the object that a body is.
@@ -61,6 +71,7 @@ pub(in crate::server) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, B
 
 #[cfg(test)]
 mod tests {
+    use futures_util::StreamExt;
     use serde::Deserialize;
 
     use super::*;
@@ -105,6 +116,32 @@ mod tests {
         assert_eq!(id(r#""01aryz6s41041061050r3gg28a""#), Ok(known));
         for bad in [r#""""#, r#""garbage""#, "5"] {
             assert_eq!(id(bad), Err(BodyError::Malformed));
+        }
+    }
+
+    /// A body in pieces of a kilobyte, and how many of them were asked for.
+    async fn taken(pieces: usize, announced: bool) -> (Result<usize, BodyError>, usize) {
+        let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counter = std::sync::Arc::clone(&asked);
+        let stream = futures_util::stream::iter(0..pieces).map(move |_| {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 1024]))
+        });
+        let mut headers = HeaderMap::new();
+        if announced {
+            headers.insert(header::CONTENT_LENGTH, (pieces * 1024).into());
+        }
+        let read = read(&headers, Body::from_stream(stream)).await.map(|bytes| bytes.len());
+        (read, asked.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    /// Whoever reads no answer while sending would otherwise see a broken stream instead of the refusal.
+    #[tokio::test]
+    async fn what_is_too_large_is_taken_before_it_is_refused() {
+        for announced in [false, true] {
+            assert_eq!(taken(64, announced).await, (Ok(64 * 1024), 64));
+            assert_eq!(taken(65, announced).await, (Err(BodyError::TooLarge), 65));
+            assert_eq!(taken(5000, announced).await, (Err(BodyError::TooLarge), 1025));
         }
     }
 }
