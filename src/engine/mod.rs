@@ -41,7 +41,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 pub use error::{CommitError, FetchError, KeyChangeError, OpenError};
 pub use keys::RootChange;
 pub use reader::{EventRef, Reader, Slice};
-pub use root::{KEY_BYTES, RootKey, has_root_key, is_root_key, under_root_key};
+pub use root::{KEY_BYTES, RootKey, has_root_key, is_resealing, is_root_key, under_root_key};
 pub use run::{Run, TypeCount, TypeCounts};
 pub use stream::Topic;
 pub use tally::{Tally, TypeTally};

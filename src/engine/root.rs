@@ -137,13 +137,21 @@ pub(super) async fn establish(root: &RootKey, records: &Records, entropy: &Entro
 ///
 /// # Errors
 ///
-/// When the records can't be read, or are not under this key.
+/// When the records can't be read, or are not under this key. Records that no engine has opened are under none yet.
 pub async fn under_root_key(records: &Records, root: &RootKey) -> Result<Transaction, OpenError> {
-    let probe = records.get(probe_key()).await?.ok_or(OpenError::RootKeyMismatch)?;
+    let Some(probe) = records.get(probe_key()).await? else {
+        return Ok(Transaction::new().check(probe_key(), None));
+    };
     if !root.fits(&probe) {
         return Err(OpenError::RootKeyMismatch);
     }
     Ok(Transaction::new().check(probe_key(), Some(probe.revision)).put(probe_key(), probe.value))
+}
+
+/// Whether a transaction of [`under_root_key`] failed because something else was sealed, or the root key was changed, in
+/// between.
+pub fn is_resealing(error: &RecordError) -> bool {
+    matches!(error, RecordError::Conflict { key } if *key == probe_key())
 }
 
 /// The part of a change of the root key that makes the new one the right one.

@@ -65,8 +65,15 @@ impl Identity {
             role: Some(role),
             created_by: Some(inviter),
         };
-        let (token, record, transaction) = self.add_link(Transaction::new(), link).await?;
-        self.inner.records.commit(transaction).await?;
+        let (token, record) = loop {
+            let (token, record, transaction) = self.add_link(Transaction::new(), link.clone()).await?;
+            match self.inner.records.commit(transaction).await {
+                Ok(_) => break (token, record),
+                // The one that was sent at the same time ends, as one that was sent before does.
+                Err(RecordError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
         self.post(Mail {
             purpose: Purpose::Invitation,
             to: email.as_str().to_owned(),

@@ -118,7 +118,7 @@ impl LinkRecord {
 
 impl Identity {
     /// Adds a new link to a transaction, in place of the one that there was for the same purpose and person. Gives its
-    /// token, which cannot be had again.
+    /// token, which cannot be had again. When the commit fails with [`crate::engine::is_resealing`], a new one has to be made.
     pub(super) async fn add_link(
         &self,
         transaction: Transaction,
@@ -130,7 +130,7 @@ impl Identity {
         let lifetime = i64::try_from(new.purpose.lifetime().as_nanos()).unwrap_or(i64::MAX);
         let place = place_of(&token);
         let is_kept = self.inner.mail.is_none() && new.purpose != Purpose::Removal;
-        let record = LinkRecord {
+        let mut record = LinkRecord {
             purpose: new.purpose,
             email: new.email,
             user: new.user.map(|id| Id(id.0)),
@@ -139,9 +139,13 @@ impl Identity {
             created_by: new.created_by.map(|id| Id(id.0)),
             created_ns: now.nanos(),
             expires_ns: now.plus_nanos(lifetime).nanos(),
-            sealed: is_kept.then(|| sealed::seal(&self.inner.root, &self.inner.entropy, &place, token.expose())),
+            sealed: None,
         };
-        let transaction = self.without_link(transaction, &record).await?;
+        let mut transaction = self.without_link(transaction, &record).await?;
+        if is_kept {
+            transaction = transaction.and(sealed::under(&self.inner.records, &self.inner.root).await?);
+            record.sealed = Some(sealed::seal(&self.inner.root, &self.inner.entropy, &place, token.expose()));
+        }
         let transaction = transaction.put(place.clone(), encode(&record)).put(record.slot(), place);
         Ok((token, record, transaction))
     }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{OrganizationId, Principal, Role, Secret, UserId},
-    store::Transaction,
+    store::{RecordError, Transaction},
 };
 
 /// What became of a request to remove a member.
@@ -131,8 +131,15 @@ impl Identity {
             role: None,
             created_by: caller.subject.user(),
         };
-        let (token, _, transaction) = self.add_link(Transaction::new(), link).await?;
-        self.inner.records.commit(transaction).await?;
+        let token = loop {
+            let (token, _, transaction) = self.add_link(Transaction::new(), link.clone()).await?;
+            match self.inner.records.commit(transaction).await {
+                Ok(_) => break token,
+                // The token that was asked for at the same time ends.
+                Err(RecordError::Conflict { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        };
         Ok(Removal::Asked { keys, token })
     }
 

@@ -1,13 +1,14 @@
 //! Registering, and showing that an address is one's own.
 
 use super::{
-    AccountError, Identity, Mail, Organization, Tokens, User,
+    AccountError, Identity, IdentityError, Mail, Organization, Tokens, User,
     email::Email,
     links::{NewLink, Purpose},
     record::{encode, place},
     service::Registration,
 };
 use crate::{
+    engine::is_resealing,
     model::{OrganizationId, ProjectId, Role, Secret, UserId},
     store::{RecordError, Transaction},
 };
@@ -59,13 +60,28 @@ impl Identity {
             check_text(field, text)?;
         }
         let hash = self.inner.hasher.hash(new.password).await?;
-        let given = (!domain.is_empty()).then_some(domain);
-        let domain = given.unwrap_or_else(|| self.random_domain());
-        let (organization, mut all) = self.new_organization(wanted.name.trim(), &domain);
-        if let Some(project) = wanted.project {
+        let names = (new.name.trim(), wanted.name.trim());
+        loop {
+            match self.commit_registration(&email, names, &domain, (&hash, wanted.project)).await {
+                Err(AccountError::Failed { source: IdentityError::Records { source } }) if is_resealing(&source) => {}
+                registered => return registered,
+            }
+        }
+    }
+
+    async fn commit_registration(
+        &self,
+        email: &Email,
+        (name, organization_name): (&str, &str),
+        domain: &str,
+        (hash, project): (&str, Option<ProjectId>),
+    ) -> Result<Registered, AccountError> {
+        let domain = if domain.is_empty() { self.random_domain() } else { domain.to_owned() };
+        let (organization, mut all) = self.new_organization(organization_name, &domain);
+        if let Some(project) = project {
             all = self.add_first_project(all, organization.id, project);
         }
-        let (user, all) = self.add_user(all, (&email, new.name.trim()), hash, false);
+        let (user, all) = self.add_user(all, (email, name), hash.to_owned(), false);
         let member = (user.id, organization.id);
         let (standing, all) = self.add_member(all, member, Role::Owner);
         let link = NewLink {
@@ -83,7 +99,9 @@ impl Identity {
         let all = all.put(place::FIRST_USER, user.id.to_string());
         self.inner.records.commit(all).await.map_err(|error| match error {
             RecordError::Conflict { key } if &*key == place::FIRST_USER.as_bytes() => AccountError::RegistrationClosed,
-            RecordError::Conflict { .. } => AccountError::Exists { what: "user or organization" },
+            RecordError::Conflict { .. } if !is_resealing(&error) => {
+                AccountError::Exists { what: "user or organization" }
+            }
             error => error.into(),
         })?;
         self.inner.live.set_member(member, standing);
@@ -169,13 +187,16 @@ impl Identity {
             role: None,
             created_by: None,
         };
-        let (token, record, transaction) = self.add_link(Transaction::new(), link).await?;
-        match self.inner.records.commit(transaction).await {
-            Ok(_) => {}
-            // Another one was sent at the same time.
-            Err(RecordError::Conflict { .. }) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
+        let (token, record) = loop {
+            let (token, record, transaction) = self.add_link(Transaction::new(), link.clone()).await?;
+            match self.inner.records.commit(transaction).await {
+                Ok(_) => break (token, record),
+                Err(error) if is_resealing(&error) => {}
+                // Another one was sent at the same time.
+                Err(RecordError::Conflict { .. }) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        };
         let expires = record.expires();
         self.post(Mail { purpose, to: email, name, organization: None, inviter: None, token, expires });
         Ok(())

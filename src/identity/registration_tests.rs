@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use super::{tests::*, *};
 use crate::{
+    engine::{Engine, KeyChangeError, RootChange, RootKey, is_resealing},
     model::{OrganizationId, ProjectId, Role, Secret, Time, Ulid},
-    store::{Records, Store},
+    store::{Records, Store, Transaction},
     sys::{Clock, Entropy, ManualClock},
 };
 
@@ -354,6 +355,64 @@ async fn everything_sealed_opens_with_the_new_root_key_alone() {
     assert_eq!(after[0].token.expose(), before[0].token.expose());
     let wrong = reseal(&world.records, &root(1), &root(3), &Entropy::real()).await;
     assert!(matches!(wrong, Err(IdentityError::Sealed { .. })));
+}
+
+/// What was sealed under the root key from before would be lost with it.
+#[tokio::test]
+async fn what_is_sealed_during_a_change_of_the_root_key_conflicts_with_it() {
+    let world = world().await;
+    let records = &world.records;
+    let root_key = root(1);
+    let engine = Engine::open(
+        Store { records: records.clone(), ..Store::memory() },
+        root_key.clone(),
+        Clock::manual(world.time.clone()),
+        Entropy::real(),
+    )
+    .await
+    .unwrap();
+    let clock = Clock::manual(world.time.clone());
+    let options = IdentityOptions::new("http://localhost:5356/ignored", "http://localhost:5356", root_key.clone());
+    let identity = Identity::open(records.clone(), clock, Entropy::real(), options).await.unwrap();
+    let operator = identity.verify(text(&world.owner_login().await.access)).unwrap();
+    let sealing = async |email: &str| {
+        let link = links::NewLink {
+            purpose: Purpose::Invitation,
+            email: email.to_owned(),
+            user: None,
+            organization: Some(operator.organization),
+            role: Some(Role::Member),
+            created_by: operator.subject.user(),
+        };
+        identity.add_link(Transaction::new(), link).await.unwrap().2
+    };
+    let change = async |from: &RootKey, to: u64| RootChange {
+        to: root(to),
+        also: reseal(records, from, &root(to), &Entropy::real()).await.unwrap(),
+    };
+
+    // Sealed before the change, and stored after it.
+    let late = sealing("late@example.com").await;
+    engine.change_root_key(&change(&root_key, 2).await).await.unwrap();
+    assert!(is_resealing(&records.commit(late).await.unwrap_err()));
+
+    // Sealed and stored while the change is being prepared.
+    let prepared = change(&root_key, 3).await;
+    identity.invite(&operator, "early@example.com", Role::Member).await.unwrap();
+    assert!(matches!(engine.change_root_key(&prepared).await, Err(KeyChangeError::Changed)));
+    let prepared = change(&root_key, 3).await;
+    identity.rotate_signing_key().await.unwrap();
+    assert!(matches!(engine.change_root_key(&prepared).await, Err(KeyChangeError::Changed)));
+    engine.change_root_key(&change(&root_key, 3).await).await.unwrap();
+
+    // Whoever has it open goes on: with the signing keys, with the mail, and with new ones of both.
+    let tokens = identity.sign_in_as(operator.organization, Role::Admin).await;
+    assert!(identity.verify(text(&tokens.access)).is_ok());
+    assert_eq!(identity.kept_mail(&operator).await.unwrap().len(), 1);
+    identity.rotate_signing_key().await.unwrap();
+    identity.register(account("eve@example.com"), named("evil")).await.unwrap();
+    assert_eq!(identity.kept_mail(&operator).await.unwrap().len(), 2);
+    engine.close().await;
 }
 
 #[tokio::test]

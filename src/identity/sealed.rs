@@ -11,7 +11,7 @@ use super::{
     service::scan_all,
 };
 use crate::{
-    engine::RootKey,
+    engine::{OpenError, RootKey, under_root_key},
     store::{Records, Transaction},
     sys::Entropy,
 };
@@ -26,9 +26,35 @@ pub(super) fn open(root: &RootKey, context: &str, sealed: &str) -> Option<Zeroiz
     root.open(context.as_bytes(), &STANDARD.decode(sealed).ok()?)
 }
 
+/// How often it is asked whether the root key in memory is the stored one, while it is being changed.
+const ATTEMPTS: usize = 100;
+
+/// A transaction for what is sealed behind this call, which a change of the root key in between lets fail.
+///
+/// The stored key changes a moment before the one in memory does, which is waited for.
+pub(super) async fn under(records: &Records, root: &RootKey) -> Result<Transaction, IdentityError> {
+    for _ in 1..ATTEMPTS {
+        match under_root_key(records, root).await {
+            Err(OpenError::RootKeyMismatch) => tokio::task::yield_now().await,
+            other => return other.map_err(not_under),
+        }
+    }
+    under_root_key(records, root).await.map_err(not_under)
+}
+
+fn not_under(error: OpenError) -> IdentityError {
+    match error {
+        OpenError::Records(source) => source.into(),
+        _ => IdentityError::Sealed { context: "of the root key".to_owned() },
+    }
+}
+
 /// The changes that seal everything of identity under another root key: the token signing keys, and the tokens of mail
-/// that nothing sends. They belong into one transaction with whatever else is sealed under the old key. It is for
-/// records that no [`super::Identity`] has open.
+/// that nothing sends. They belong into one transaction with whatever else is sealed under the old key.
+///
+/// An [`super::Identity`] may have the records open: its signing keys are in memory, unsealed, and stay good, and it
+/// opens mail with the root key that all clones are. What it seals, uses or deletes before the transaction is committed
+/// makes that conflict, and then all of this has to be done again. The places of its pages end with the old key.
 ///
 /// # Errors
 ///
@@ -39,7 +65,9 @@ pub async fn reseal(
     new: &RootKey,
     entropy: &Entropy,
 ) -> Result<Transaction, IdentityError> {
-    let mut transaction = Transaction::new();
+    // Before anything is read: what is sealed from here on has not been seen.
+    let mut transaction = under(records, old).await?;
+    transaction.changes.clear();
     let again = |context: &str, sealed: &str| {
         let plain = open(old, context, sealed);
         let plain = plain.ok_or_else(|| IdentityError::Sealed { context: context.to_owned() })?;

@@ -55,8 +55,9 @@ impl SigningKeys {
                 let record: SigningRecord = decode(place::SIGNING.as_bytes(), &found.value)?;
                 return SigningKeys::from_record(root, &record);
             }
+            let transaction = sealed::under(records, root).await?;
             let first = SigningRecord { keys: vec![new_key(root, new_ulid(clock, entropy), entropy)] };
-            let transaction = Transaction::new().check(place::SIGNING, None).put(place::SIGNING, encode(&first));
+            let transaction = transaction.check(place::SIGNING, None).put(place::SIGNING, encode(&first));
             match records.commit(transaction).await {
                 Ok(_) | Err(RecordError::Conflict { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -91,6 +92,7 @@ impl SigningKeys {
     ) -> Result<SigningKeys, IdentityError> {
         let lifetime = i64::try_from(lifetime.as_nanos()).unwrap_or(i64::MAX);
         loop {
+            let transaction = sealed::under(records, root).await?;
             let Some(found) = records.get(place::SIGNING).await? else {
                 return SigningKeys::open(records, root, clock, entropy).await;
             };
@@ -101,8 +103,12 @@ impl SigningKeys {
                 key.retired_ns.get_or_insert(now);
             }
             record.keys.push(new_key(root, new_ulid(clock, entropy), entropy));
-            let keys = SigningKeys::from_record(root, &record)?;
-            let transaction = Transaction::new().check(place::SIGNING, Some(found.revision));
+            let keys = match SigningKeys::from_record(root, &record) {
+                // The root key was changed behind the first line, so that another one opens the record now.
+                Err(IdentityError::SigningKeySealed { .. }) if !is_still(records, &transaction).await? => continue,
+                keys => keys?,
+            };
+            let transaction = transaction.check(place::SIGNING, Some(found.revision));
             match records.commit(transaction.put(place::SIGNING, encode(&record))).await {
                 Ok(_) => {
                     tracing::info!(key = keys.newest().id, keys = keys.0.len(), "tokens are signed with a new key");
@@ -159,6 +165,16 @@ fn new_key(root: &RootKey, id: Ulid, entropy: &Entropy) -> SigningKeyRecord {
     entropy.fill(seed);
     let sealed = sealed::seal(root, entropy, &place::signing_context(id), &der[..]);
     SigningKeyRecord { id: Id(id), sealed, retired_ns: None }
+}
+
+/// Whether what a transaction checks is so, as yet.
+async fn is_still(records: &Records, transaction: &Transaction) -> Result<bool, RecordError> {
+    for (key, revision) in &transaction.checks {
+        if records.get(key.clone()).await?.map(|record| record.revision) != *revision {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Shows which keys there are, never the keys.
