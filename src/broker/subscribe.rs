@@ -45,6 +45,8 @@ pub struct Subscription {
     /// Whether what can't be read is left out, and how many events that were.
     skips: bool,
     skipped: u64,
+    /// Whether something was passed over since the last delivery that looked as if it could be delivered.
+    passed: bool,
 }
 
 /// The project's generation of topics, and the one that was looked at last.
@@ -99,6 +101,8 @@ pub struct Delivery {
 #[derive(Debug)]
 pub enum Next {
     Events(Delivery),
+    /// [`Subscription::is_ready`] promised more than there is: nothing can be given without waiting.
+    Passed,
     /// Everything up to where the subscription was to stop has been given.
     Finished,
     /// All topics of the subscription have been destroyed.
@@ -161,6 +165,7 @@ impl Broker {
             lost: false,
             skips: request.skip_unreadable,
             skipped: 0,
+            passed: false,
         };
         for entry in entries {
             subscription.add(entry, from, until).await?;
@@ -205,11 +210,15 @@ impl Subscription {
         loop {
             self.follow_changes().await?;
             if let Some(delivery) = self.poll_cursors().await? {
+                self.passed = false;
                 return Ok(Next::Events(delivery));
             }
             self.drop_passed();
             if self.cursors.is_empty() && self.follows.is_none() {
                 return Ok(if self.lost { Next::Gone } else { Next::Finished });
+            }
+            if std::mem::take(&mut self.passed) {
+                return Ok(Next::Passed);
             }
             self.wait().await;
         }
@@ -220,7 +229,7 @@ impl Subscription {
         self.skipped
     }
 
-    /// Whether events can be given without waiting.
+    /// Whether events can be given without waiting, unless they turn out not to be readable: [`Next::Passed`] says so.
     pub fn is_ready(&self) -> bool {
         self.cursors.iter().any(|cursor| cursor.reader.is_ready())
     }
@@ -267,8 +276,10 @@ impl Subscription {
                 Err(FetchError::Closed { last, .. }) if self.skips => {
                     self.skipped += cursor.reader.skip_to(last.plus(1));
                     cursor.lag.reached(cursor.reader.next());
+                    self.passed = true;
                 }
                 Err(FetchError::Destroyed) => {
+                    self.passed = true;
                     self.cursors.remove(at);
                     self.lost = true;
                 }

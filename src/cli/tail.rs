@@ -176,12 +176,10 @@ impl Args {
             match delivery.map_err(|error| CliError::from(error).about(format!("topic {}", names[index])))? {
                 Delivery::Ended => open -= 1,
                 Delivery::Skipped { first, last } => {
-                    context.output.flush()?;
-                    let events = human::counted(last - first + 1, "event");
-                    let topic = &names[index];
-                    let why = "their data key is suspended or revoked";
-                    context.output.note(&format!("topic {topic}: {events} left out, offsets {first} to {last}: {why}"));
+                    let place = format!(", offsets {first} to {last}");
+                    note_skipped(context, &names[index], last - first + 1, &place)?;
                 }
+                Delivery::SkippedMore { events } => note_skipped(context, &names[index], events, "")?,
                 Delivery::Interrupted { reason } => {
                     context.output.flush()?;
                     context.output.note(&format!("{reason}; connecting again"));
@@ -211,6 +209,14 @@ impl Args {
             opened => opened.map_err(|error| topic_keys::not_opened(context, &error, topic)),
         }
     }
+}
+
+fn note_skipped(context: &mut Context, topic: &str, events: u64, place: &str) -> Result<()> {
+    context.output.flush()?;
+    let events = human::counted(events, "event");
+    let why = "their data key is suspended or revoked";
+    context.output.note(&format!("topic {topic}: {events} left out{place}: {why}"));
+    Ok(())
 }
 
 /// Reads all subscriptions at once. The tasks end with the receiver, and with the runtime.

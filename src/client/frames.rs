@@ -12,6 +12,9 @@ use tower::ServiceExt as _;
 use super::session::Token;
 use crate::api::{Frame, FrameError, FrameReader};
 
+/// How many events a server left out of a subscription that asked for it.
+const SKIPPED_TRAILER: &str = "x-ensign-skipped-events";
+
 /// Opens a bidirectional call, with further headers.
 pub(super) async fn open(
     channel: Channel,
@@ -58,6 +61,7 @@ pub(super) enum Read {
 pub(super) struct MessageReader {
     body: Option<Pin<Box<Body>>>,
     frames: FrameReader,
+    skipped: u64,
 }
 
 impl std::fmt::Debug for MessageReader {
@@ -68,7 +72,7 @@ impl std::fmt::Debug for MessageReader {
 
 impl MessageReader {
     fn new(body: Body) -> MessageReader {
-        MessageReader { body: Some(Box::pin(body)), frames: FrameReader::default() }
+        MessageReader { body: Some(Box::pin(body)), frames: FrameReader::default(), skipped: 0 }
     }
 
     /// The next message that has arrived. All are taken out before more is read.
@@ -122,9 +126,16 @@ impl MessageReader {
             Err(frame) => {
                 self.body = None;
                 let trailers: HeaderMap = frame.into_trailers().unwrap_or_default();
+                let skipped = trailers.get(SKIPPED_TRAILER).and_then(|value| value.to_str().ok()?.parse().ok());
+                self.skipped = skipped.unwrap_or(0);
                 self.end(&trailers)
             }
         }
+    }
+
+    /// How many events the server said at the end of the stream to have left out.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped
     }
 
     fn end(&self, trailers: &HeaderMap) -> Result<Read, Status> {

@@ -48,6 +48,8 @@ pub enum Delivery {
     Events(Vec<Event>),
     /// The events from one offset up to another one can't be read by the server, and were left out.
     Skipped { first: u64, last: u64 },
+    /// So many more events were left out, at the start or the end of what was read: nothing around them shows where.
+    SkippedMore { events: u64 },
     /// The connection broke. The next call connects again and goes on behind the last event.
     Interrupted { reason: String },
     /// The place where to stop has been reached.
@@ -72,6 +74,8 @@ pub struct Subscriber {
     skip_unreadable: bool,
     /// What was left out and not told yet.
     gaps: VecDeque<(u64, u64)>,
+    /// How many events of the stream that is open the gaps were, told and not told.
+    skipped: u64,
     /// Events that have arrived with it.
     held: Vec<Event>,
 }
@@ -138,6 +142,7 @@ impl Subscriber {
             ended: false,
             skip_unreadable: options.skip_unreadable,
             gaps: VecDeque::new(),
+            skipped: 0,
             held: Vec::new(),
         };
         subscriber.connect().await?;
@@ -182,7 +187,10 @@ impl Subscriber {
                 Ok(Read::More) => continue,
                 Ok(Read::Ended) if !matches!(self.stop, Stop::Never) => {
                     self.ended = true;
-                    continue;
+                    match reader.skipped().saturating_sub(self.skipped) {
+                        0 => continue,
+                        events => return Ok(Delivery::SkippedMore { events }),
+                    }
                 }
                 Ok(Read::Ended) => ClientError::Unreachable {
                     address: self.client.endpoint().address().to_string(),
@@ -233,6 +241,7 @@ impl Subscriber {
             {
                 // Offsets are dense, so what is missing was left out.
                 self.gaps.push_back((seen + 1, event.offset.get() - 1));
+                self.skipped += event.offset.get() - 1 - seen;
             }
             if event.offset.get() > 0 {
                 self.start = Start::Behind(event.offset.get());
@@ -320,6 +329,7 @@ impl Subscriber {
             self.start = Start::Time(self.client.clock.now());
         }
         self.reader = Some(reader);
+        self.skipped = 0;
         Ok(())
     }
 }

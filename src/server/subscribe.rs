@@ -190,7 +190,8 @@ impl Delivering {
                 () = reply.closed() => return Status::ok(""),
             };
             let delivery = match next {
-                Ok(Next::Events(delivery)) => delivery,
+                Ok(Next::Events(delivery)) => Some(delivery),
+                Ok(Next::Passed) => None,
                 Ok(Next::Finished) => return Status::ok(""),
                 Ok(Next::Gone) => return Status::not_found("topic not found: it has been destroyed"),
                 Err(error) => return broker_status(&error),
@@ -198,7 +199,13 @@ impl Delivering {
             let sent = tokio::select! {
                 biased;
                 end = &mut end => return end.unwrap_or(StreamEnd::Finished).status(),
-                sent = self.deliver(&delivery, reply) => sent,
+                sent = async {
+                    match &delivery {
+                        Some(delivery) => self.deliver(delivery, reply).await,
+                        // What was held back for more to come with it.
+                        None => self.send(reply).await,
+                    }
+                } => sent,
             };
             if sent == Err(Disconnected) {
                 return Status::ok("");

@@ -142,7 +142,7 @@ impl Node {
         loop {
             match subscriber.next().await {
                 Ok(Delivery::Events(more)) => events.extend(more),
-                Ok(Delivery::Interrupted { .. } | Delivery::Skipped { .. }) => {}
+                Ok(Delivery::Interrupted { .. } | Delivery::Skipped { .. } | Delivery::SkippedMore { .. }) => {}
                 Ok(Delivery::Ended) => return (events, None),
                 Err(error) => return (events, Some(error)),
             }

@@ -87,7 +87,7 @@ async fn receive(mut subscriber: Subscriber, meter: Meter, clock: Clock) -> Resu
             Delivery::Interrupted { reason } => {
                 return Err(CliError::failed(format!("the benchmark was cut short: {reason}")));
             }
-            Delivery::Skipped { .. } => {
+            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {
                 return Err(CliError::failed("the benchmark was cut short: events can't be read"));
             }
             Delivery::Ended => return Err(CliError::failed("the benchmark was cut short: the topic was destroyed")),

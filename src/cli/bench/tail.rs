@@ -113,7 +113,7 @@ async fn read(mut subscriber: Subscriber, meter: Meter, clock: Clock, count: u64
             Delivery::Interrupted { reason } => {
                 return Err(CliError::failed(format!("the benchmark was cut short: {reason}")));
             }
-            Delivery::Skipped { .. } => {
+            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {
                 return Err(CliError::failed("the benchmark was cut short: events can't be read"));
             }
             Delivery::Ended => break,

@@ -120,3 +120,28 @@ fn the_root_key_moves() {
     machine.ensign("tail flights --from start -n 1 -o raw").stdout("kept\n").check();
     assert_eq!(server.end(Signal::TERM).code, Some(0));
 }
+
+/// At the end of a topic no event follows that shows a gap, and nothing that would have readers wait for it.
+#[test]
+fn unreadable_events_at_the_end_of_a_topic() {
+    let machine = Machine::new();
+    let mut server = machine.server("dev-server --addr 127.0.0.1:0 --data-dir data");
+    machine.ensign("topic create flights").stderr("created topic flights\n").check();
+    machine.ensign("publish flights -m first -q").check();
+    machine.ensign("encryption rotate").check();
+    machine.ensign("publish flights -m second -q").check();
+    machine.ensign("publish flights -m third -q").check();
+    machine.ensign("encryption rotate").check();
+    machine.ensign("encryption suspend 2").check();
+    let left_out = "topic flights: 2 events left out: their data key is suspended or revoked\n";
+    let tail = "tail flights --from start -o raw --skip-unreadable";
+    machine.ensign(&format!("{tail} --until now")).stdout("first\n").stderr(left_out).check();
+    machine.ensign(&format!("{tail} -n 1")).stdout("first\n").stderr("").check();
+    machine.ensign("encryption suspend 1").check();
+    let left_out = "topic flights: 3 events left out: their data key is suspended or revoked\n";
+    machine.ensign(&format!("{tail} --until now")).stdout("").stderr(left_out).check();
+    machine.ensign("publish flights -m fourth -q").check();
+    let left_out = "topic flights: 3 events left out, offsets 1 to 3: their data key is suspended or revoked\n";
+    machine.ensign(&format!("{tail} --until now")).stdout("fourth\n").stderr(left_out).check();
+    assert_eq!(server.end(Signal::TERM).code, Some(0));
+}

@@ -130,7 +130,7 @@ impl Run {
                     Delivery::Events(events) => {
                         reading.events.extend(events.iter().map(delivered));
                     }
-                    Delivery::Interrupted { .. } | Delivery::Skipped { .. } => {}
+                    Delivery::Interrupted { .. } | Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {}
                     Delivery::Ended => panic!("it had no end"),
                 }
                 let last = reading.events.last();
@@ -177,7 +177,7 @@ impl Run {
             match subscriber.next().await.unwrap() {
                 Delivery::Events(events) => reading.events.extend(events.iter().map(delivered)),
                 Delivery::Interrupted { reason } => panic!("{reason}"),
-                Delivery::Skipped { .. } => panic!("events were left out"),
+                Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => panic!("events were left out"),
                 Delivery::Ended => break,
             }
         }

@@ -232,7 +232,9 @@ impl Run {
                         events.iter().try_for_each(|event| reading.event(event)).map_err(broken)?;
                     }
                     Delivery::Interrupted { reason } => return Err(unreadable(&reason)),
-                    Delivery::Skipped { .. } => return Err(unreadable(&"events were left out")),
+                    Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {
+                        return Err(unreadable(&"events were left out"));
+                    }
                     Delivery::Ended => break,
                 }
             }
