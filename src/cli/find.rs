@@ -16,11 +16,16 @@ pub(super) trait Named {
     fn names(&self) -> Vec<&str>;
 }
 
-/// Finds a thing by its id, or else by a name that no other one has.
+/// Finds a thing by its id, or else by a name that no other one has: as it is written, or else in letters of another case.
 pub(super) fn find<T: Named>(things: Vec<T>, text: &str) -> Result<T> {
     let kind = T::KIND;
-    // What has no name can't be meant by it.
-    let is_called = |thing: &&T| !text.is_empty() && thing.names().iter().any(|name| name.eq_ignore_ascii_case(text));
+    let has_name = |thing: &T, is_it: &dyn Fn(&str) -> bool| {
+        // What has no name can't be meant by it.
+        !text.is_empty() && thing.names().into_iter().any(is_it)
+    };
+    let as_written = things.iter().any(|thing| has_name(thing, &|name| name == text));
+    let is_called =
+        |thing: &&T| has_name(thing, &|name| name == text || (!as_written && name.eq_ignore_ascii_case(text)));
     let by_id = things.iter().position(|thing| thing.id().eq_ignore_ascii_case(text));
     let called = things.iter().filter(is_called).count();
     let found = match (by_id, called) {
@@ -59,11 +64,16 @@ mod tests {
     #[test]
     fn by_id_or_by_the_only_one_of_a_name() {
         let check = |text: &str, expected: std::result::Result<&str, &str>| {
-            let found = find(vec![Dog("1", "rex"), Dog("2", "bo"), Dog("3", "bo"), Dog("4", "1"), Dog("5", "")], text);
+            let dogs = [("1", "rex"), ("2", "bo"), ("3", "bo"), ("4", "1"), ("5", ""), ("6", "Ace"), ("7", "ace")];
+            let found = find(dogs.map(|(id, name)| Dog(id, name)).into(), text);
             let found = found.map(|dog| dog.0).map_err(|error| error.message);
             assert_eq!(found, expected.map_err(str::to_owned), "{text}");
         };
         check("rex", Ok("1"));
+        check("Rex", Ok("1"));
+        check("Ace", Ok("6"));
+        check("ace", Ok("7"));
+        check("ACE", Err("there are 2 dogs called ACE"));
         check("2", Ok("2"));
         check("1", Ok("1"));
         check("bo", Err("there are 2 dogs called bo"));
