@@ -141,7 +141,13 @@ impl AcceptArgs {
             };
             Ok((account.claims().await?, only_project(&account).await?))
         })?;
-        self.remember(context, &preview, (&claims.organization, project), &password)
+        self.remember(context, &preview, (&claims.organization, project), &password).map_err(|error| {
+            let InvitationPreview { email, organization, role, .. } = &preview;
+            let hint = error.hint.clone().map_or_else(String::new, |hint| format!("{hint}; "));
+            let message =
+                format!("{email} is {role} of {organization} now, but no profile could be made: {}", error.message);
+            CliError { message, ..error }.hint(format!("{hint}then sign in with `ensign login --email {email}`"))
+        })
     }
 
     /// The name of somebody who makes an account, and agrees to what that takes.

@@ -83,12 +83,15 @@ impl Args {
         let account = self.new_account(context, &address)?;
         let registered = context.block_on(async |_| {
             registration.register(&account).await.map_err(|error| {
-                let is_taken = error.status() == Some(409);
+                let status = error.status();
                 let error = CliError::from(error);
-                if is_taken {
-                    error.hint("sign in with `ensign login --email ADDRESS`, or choose another workspace")
-                } else {
-                    error
+                match status {
+                    Some(409) => error.hint("sign in with `ensign login --email ADDRESS`, or choose another workspace"),
+                    Some(403) => error.hint(
+                        "`ensign invite accept` makes an account with an invitation; whoever runs the server chooses with \
+                         `ensign serve --registration` who may register",
+                    ),
+                    _ => error,
                 }
             })
         })?;

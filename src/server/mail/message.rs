@@ -5,7 +5,10 @@ use lettre::{
     message::{Mailbox, header::ContentType},
 };
 
-use crate::identity::{Mail, Purpose};
+use crate::{
+    identity::{Mail, Purpose},
+    model::Time,
+};
 
 /// The message of a piece of mail.
 pub(super) fn compose(
@@ -39,20 +42,28 @@ fn text(mail: &Mail, links: Option<&str>) -> String {
         Purpose::Invitation => (format!("{inviter} invites you to join {organization}."), "invite"),
     };
     let token = mail.token.expose_str().unwrap_or_default();
-    let how = match links {
-        Some(base) => format!("Follow this link:\n\n    {}/{path}?token={token}\n", base.trim_end_matches('/')),
-        None => format!("This is the token:\n\n    {token}\n"),
+    let how = if let Some(base) = links {
+        format!("Follow this link:\n\n    {}/{path}?token={token}\n", base.trim_end_matches('/'))
+    } else {
+        let takes = match mail.purpose {
+            Purpose::Verification => "`ensign register --verify` takes this token:",
+            Purpose::PasswordReset => "`ensign password reset` takes this token:",
+            Purpose::Invitation => "`ensign invite accept` takes this token:",
+            Purpose::Removal => "This is the token:",
+        };
+        format!("{takes}\n\n    {token}\n")
     };
+    // Nobody has to know the fraction of the second.
+    let until = Time::from_parts(mail.expires.seconds(), 0);
     format!(
-        "{greeting}\n\n{what}\n\n{how}\nIt is good once, until {}. If you did not expect this mail, leave it alone.\n",
-        mail.expires
+        "{greeting}\n\n{what}\n\n{how}\nIt is good once, until {until}. If you did not expect this mail, leave it alone.\n"
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Secret, Time};
+    use crate::model::Secret;
 
     fn mail(purpose: Purpose) -> Mail {
         Mail {
@@ -62,7 +73,7 @@ mod tests {
             organization: Some("Acme\r\nBcc: eve@example.com".to_owned()),
             inviter: Some("Bob".to_owned()),
             token: Secret::new("TOKEN"),
-            expires: Time::from_millis(1_795_000_000_000),
+            expires: Time::from_millis(1_795_000_000_123),
         }
     }
 
@@ -76,7 +87,8 @@ mod tests {
              https://app.example.com/invite?token=TOKEN\n\n\
              It is good once, until 2026-11-18T11:06:40Z. If you did not expect this mail, leave it alone.\n"
         );
-        assert!(text(&mail(Purpose::Verification), None).contains("\n\n    TOKEN\n\n"));
+        let plain = text(&mail(Purpose::Verification), None);
+        assert!(plain.contains("\n\n`ensign register --verify` takes this token:\n\n    TOKEN\n\n"), "{plain}");
         assert!(compose(&mail(Purpose::PasswordReset), &from, None).is_ok());
         let nobody = Mail { to: "ann@example.com, eve@example.com".to_owned(), ..mail(Purpose::PasswordReset) };
         assert!(compose(&nobody, &from, None).is_err());

@@ -121,6 +121,26 @@ fn a_member_from_the_invitation_to_the_end() {
         .check();
 }
 
+/// An invitation is good once: whoever accepted it has to know that, although the password could not be kept.
+#[test]
+fn an_accepted_invitation_without_a_place_for_the_password() {
+    let servers = Machine::new();
+    let server = servers.dev_server();
+    let bob = Person::new("bob", &server);
+    let token = servers.ensign("member invite bob@example.com -q").check().text().to_owned();
+    bob.ensign("invite accept --storage vault --name Bob --accept-terms")
+        .stdin(format!("{token}{PASSWORD}\n"))
+        .code(4)
+        .stdout("")
+        .stderr(
+            "error: bob@example.com is Member of Local now, but no profile could be made: the vault needs its passphrase\n\
+             hint: set ENSIGN_VAULT_PASSPHRASE, or run this on a terminal; then sign in with \
+             `ensign login --email bob@example.com`\n",
+        )
+        .check();
+    bob.login("-q").check();
+}
+
 #[test]
 fn removing_a_member_names_the_keys_that_end() {
     let servers = Machine::new();
