@@ -42,7 +42,7 @@ pub(super) struct Args {
     dir: PathBuf,
 
     /// Where the new root key is kept
-    #[arg(long, value_name = "SOURCE", required_unless_present = "to_file")]
+    #[arg(long, value_name = "SOURCE", required_unless_present_any = ["to_file", "to_passphrase_file"])]
     to: Option<Place>,
 
     /// Take the new root key from this file at every start from now on; it is made when it is not there
@@ -70,6 +70,10 @@ impl Args {
             change_root_key(&disk, outside, &from, to).await.map_err(|error| refused(&error))
         });
         let old = changed.map_err(about)?;
+        if let Some(path) = &self.to_file {
+            let path = path.display();
+            context.output.note(&format!("the root key is the one in {path} now; without it nothing can be read"));
+        }
         let fields = vec![
             ("directory", dir.display().to_string()),
             ("root key before", old.to_string()),
@@ -84,9 +88,13 @@ impl Args {
             if !exists(path) {
                 let root = RootKey::generate(&Entropy::real());
                 write_private_file(path, root.secret().expose()).map_err(|error| CliError::chain(&error))?;
-                context.output.note(&format!("made a root key in {}; without it nothing can be read", path.display()));
+                context.output.note(&format!("made a key in {}", path.display()));
             }
             return key_in_file(path).map(NewRootKey::Given);
+        }
+        if self.to_passphrase_file.is_some() && !matches!(self.to, None | Some(Place::Passphrase)) {
+            return Err(CliError::usage("--to-passphrase-file is for a root key that is made of a passphrase")
+                .hint("leave either it or --to away"));
         }
         match self.to {
             Some(Place::Keyring) => Ok(NewRootKey::Keyring),

@@ -114,6 +114,15 @@ impl FromStr for MailServer {
 }
 
 impl AccountArgs {
+    /// What the option for it takes.
+    pub(in crate::cli) fn name_of(registration: Registration) -> &'static str {
+        match registration {
+            Registration::Open => "open",
+            Registration::First => "first",
+            Registration::Closed => "closed",
+        }
+    }
+
     /// What the options come to; what is wrong with them becomes a problem.
     pub(in crate::cli) fn settle(
         &self,

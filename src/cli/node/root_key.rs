@@ -15,7 +15,7 @@ use crate::{
     engine::{KEY_BYTES, RootKey},
     model::Secret,
     server::{AskPassphrase, KeepSecrets, KeySafe, RootKeyError, RootKeyOptions, RootKeySource},
-    sys::files::{Access, access, read_file},
+    sys::files::{Access, access, exists, read_file},
 };
 
 /// The variable of the key itself. There is no flag for it: whoever lists processes would see it.
@@ -133,6 +133,15 @@ const WHAT_A_KEY_IS: &str = "a root key has 32 bytes; as text they are 64 hex di
 /// The key in a file, which is for its owner alone.
 pub(in crate::cli) fn key_in_file(path: &std::path::Path) -> Result<RootKey> {
     let failed = |error: &dyn std::error::Error| CliError::chain(error);
+    if !exists(path) {
+        return Err(CliError::failed(format!("there is no root key in {}: the file is missing", path.display())).hint(
+            format!(
+                "restore it where something was stored under it; for a new data directory, \
+                 `(umask 077; openssl rand -hex 32 > {})` makes one",
+                path.display()
+            ),
+        ));
+    }
     if let Access::Shared { mode } = access(path).map_err(|error| failed(&error))? {
         let message = format!("{} can be read by others: its mode is {mode:o}", path.display());
         return Err(
@@ -204,6 +213,9 @@ pub(in crate::cli) fn explain_root_key(error: &RootKeyError) -> CliError {
         RootKeyError::NotGiven => chained.hint(format!("give it with --root-key-file, or in {KEY_VARIABLE}")),
         RootKeyError::DirectoryRefused => chained.hint(
             "`ensign encryption root-key` moves it elsewhere; --insecure-root-key-file takes it from there all the same",
+        ),
+        RootKeyError::Mismatch => chained.hint(
+            "give the key or the passphrase that was set last; a copy of the directory takes the one of its time",
         ),
         RootKeyError::NoPassphrase => {
             chained.hint(format!("give it with --root-key-passphrase-file, or in {PASSPHRASE_VARIABLE}"))

@@ -12,7 +12,7 @@ use std::{
 use clap::builder::FalseyValueParser;
 
 use super::{
-    Context,
+    Context, data_dir,
     error::{CliError, Result},
     node::{
         self, Access, AccountArgs, AccountSettings, Interrupts, KeyFile, ListenArgs, PORT, Problems, ReadyFile,
@@ -128,6 +128,7 @@ impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<ExitCode> {
         let plan = self.plan(context)?;
         if self.check {
+            self.check_root_key(context, &plan.data_dir)?;
             check::show(&mut context.output, &self.settings, &plan.defaults())?;
             return Ok(ExitCode::SUCCESS);
         }
@@ -185,6 +186,16 @@ impl Args {
     fn root_key(&self, context: &Context) -> Result<RootKeyOptions> {
         let default = self.insecure_root_key_file.then_some(RootKeySource::Directory);
         self.root_key.options(context, default, self.insecure_root_key_file)
+    }
+
+    /// Whether a start would know where the root key comes from. A directory that was used before remembers it in its
+    /// records, which a server may have open: there it is the start that says so.
+    fn check_root_key(&self, context: &Context, data_dir: &Path) -> Result<()> {
+        let options = self.root_key(context)?;
+        if data_dir::open(data_dir).is_ok() {
+            return Ok(());
+        }
+        options.decide(None).map(drop).map_err(|error| node::explain_root_key(&error))
     }
 
     async fn serve_started(&self, server: &Server, plan: &Plan, interrupts: &mut Interrupts) -> Result<ExitCode> {
@@ -246,7 +257,13 @@ impl Plan {
         let public_url =
             self.public_url.clone().unwrap_or_else(|| format!("{}://localhost:{}", self.scheme(), self.addr.port()));
         let rate_limit = RateLimit::default().per_second.to_string();
-        vec![("addr", self.addr.to_string()), ("public-url", public_url), ("rate-limit", rate_limit)]
+        let registration = AccountArgs::name_of(self.accounts.registration).to_owned();
+        vec![
+            ("addr", self.addr.to_string()),
+            ("public-url", public_url),
+            ("rate-limit", rate_limit),
+            ("registration", registration),
+        ]
     }
 }
 

@@ -106,14 +106,18 @@ fn the_root_key_moves() {
     assert_eq!(server.end(Signal::TERM).code, Some(0));
 
     machine.file("passphrase", "correct horse\n");
-    let change = "encryption root-key data --root-key-file root.hex --to passphrase --to-passphrase-file passphrase -q";
+    let change = "encryption root-key data --root-key-file root.hex --to-passphrase-file passphrase -q";
+    let both = "error: --to-passphrase-file is for a root key that is made of a passphrase\n\
+                hint: leave either it or --to away\n";
+    machine.ensign(&format!("{change} --to keyring")).code(2).stderr(both).check();
     machine.ensign(change).check();
     let other = "error: data: the root key of this data directory comes from a passphrase, \
                  not from a key that is given at every start\n\
                  hint: give it with --root-key-passphrase-file, or in ENSIGN_ROOT_KEY_PASSPHRASE; \
                  `ensign encryption root-key` moves it to another place\n";
     machine.ensign("compact data --root-key-file root.hex").code(1).stderr(other).check();
-    let wrong = "error: data: the root key does not fit this data: it was written under another one\n";
+    let wrong = "error: data: the root key does not fit this data: it was written under another one\n\
+                 hint: give the key or the passphrase that was set last; a copy of the directory takes the one of its time\n";
     machine.ensign("compact data").env("ENSIGN_ROOT_KEY_PASSPHRASE", "wrong").code(1).stderr(wrong).check();
     let mut server =
         machine.server("dev-server --addr 127.0.0.1:0 --data-dir data --root-key-passphrase-file passphrase");

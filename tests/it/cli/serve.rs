@@ -39,7 +39,26 @@ fn settings_and_their_sources() {
     assert_eq!(of("addr"), said("127.0.0.1:0", "file serve.yaml"));
     assert_eq!(of("log-format"), said("json", "file serve.yaml"));
     assert_eq!(of("log-level"), said("warn,ensign=info", "default"));
+    assert_eq!(of("registration"), said("first", "default"));
     assert_eq!(of("bootstrap-key-file"), (None, "default".to_owned()));
+    assert!(!machine.path("data").exists(), "a check makes nothing");
+}
+
+/// A check says what a start would, when it is about the root key of a new directory.
+#[test]
+fn a_check_asks_for_the_root_key() {
+    let machine = Machine::new();
+    let check = "serve --check --data-dir data --tls-only=false";
+    let unknown = "error: it is not said where the root key comes from\n\
+                   hint: give it with --root-key-file or in ENSIGN_ROOT_KEY, \
+                   or say --root-key-source keyring or passphrase\n";
+    machine.ensign(check).code(1).stdout("").stderr(unknown).check();
+    let missing = "error: there is no root key in root.key: the file is missing\n\
+                   hint: restore it where something was stored under it; for a new data directory, \
+                   `(umask 077; openssl rand -hex 32 > root.key)` makes one\n";
+    machine.ensign(&format!("{check} --root-key-file root.key")).code(1).stdout("").stderr(missing).check();
+    machine.private_file("root.key", "ab".repeat(32));
+    machine.ensign(&format!("{check} --root-key-file root.key -o json")).stderr("").check();
     assert!(!machine.path("data").exists(), "a check makes nothing");
 }
 
