@@ -320,3 +320,27 @@ async fn somebody_elses_address_is_not_taken_for_the_owner() {
         assert_eq!(identity.members(made.organization.id).await.unwrap(), []);
     }
 }
+
+/// A token for one project is for little, and for minutes; whoever has got hold of one gets no further with it.
+#[tokio::test]
+async fn a_token_for_one_project_gives_no_other() {
+    let world = world().await;
+    let (project, owner) = (world.issued.key.project, world.caller(&world.owner_login().await));
+    let ann = world.joined("ann@example.com", world.local(), Role::Admin).await;
+    let caller = world.caller(&world.login("ann@example.com").await);
+    let access = world.identity.project_access(&caller, project).await.unwrap();
+    let narrow = world.verify(&access).unwrap();
+    assert!(world.identity.project_access(&narrow, project).await.is_err());
+    let other = world.identity.create_organization("Other").await.unwrap().id;
+    let inner = &world.identity.inner;
+    let (standing, transaction) = world.identity.add_member(Transaction::new(), (ann, other), Role::Owner);
+    inner.records.commit(transaction).await.unwrap();
+    inner.live.set_member((ann, other), standing);
+    assert!(matches!(world.identity.switch(&narrow, other).await, Err(AccountError::InvalidCredentials)));
+    assert!(matches!(world.identity.accept_invitation(&narrow, "x").await, Err(AccountError::InvalidCredentials)));
+    world.identity.switch(&caller, other).await.unwrap();
+
+    // Nor does what was permitted before the role changed.
+    world.identity.set_role(&owner, ann, Role::Observer).await.unwrap();
+    assert!(world.identity.project_access(&caller, project).await.is_err());
+}

@@ -8,6 +8,7 @@ use super::{
     email::{Email, folded},
     links::{FoundLink, NewLink, Purpose},
     live::MemberId,
+    login::signed_in,
     members::Membership,
     record::place,
     registration::{NewAccount, check_text},
@@ -104,9 +105,10 @@ impl Identity {
         })
     }
 
-    /// Makes the caller a member of the organization of an invitation to the caller's address, and signs them in to it.
+    /// Makes the caller a member of the organization of an invitation to the caller's address, and signs them in to it. A
+    /// token for one project is not good for that.
     pub async fn accept_invitation(&self, caller: &Principal, token: &str) -> Result<Tokens, AccountError> {
-        let user = caller.subject.user().ok_or(AccountError::InvalidCredentials)?;
+        let user = signed_in(caller).ok_or(AccountError::InvalidCredentials)?;
         let (record, _) = self.user_record(user).await?.ok_or(AccountError::InvalidCredentials)?;
         if record.verified_ns.is_none() {
             return Err(AccountError::Unverified);

@@ -106,7 +106,8 @@ impl Identity {
     }
 
     /// An access token for one project, with what the caller may do with topics. A caller whose token is for one
-    /// project already, as an API key's is, gets no other.
+    /// project already, as an API key's is, gets no other; a user's would never end if it gave
+    /// another one.
     pub async fn project_access(&self, caller: &Principal, project: ProjectId) -> Result<Secret, ResourceError> {
         const NOT_FOUND: ResourceError = ResourceError::NotFound { what: "project" };
         if caller.project.is_some_and(|own| own != project) {
@@ -117,10 +118,14 @@ impl Identity {
         }
         let whom = match caller.subject {
             Subject::Key(key) => Whom::Key(key),
-            Subject::User { id, .. } => match self.member_bearer((id, caller.organization)).await? {
-                Some((bearer, _)) => bearer.whom,
-                None => return Err(NOT_FOUND),
-            },
+            Subject::User { id, epoch } if caller.project.is_none() => {
+                match self.member_bearer((id, caller.organization)).await? {
+                    // The permissions are those of a role that the member has still.
+                    Some((bearer, standing)) if standing.epoch == epoch => bearer.whom,
+                    _ => return Err(NOT_FOUND),
+                }
+            }
+            Subject::User { .. } => return Err(NOT_FOUND),
         };
         let held = PROJECT_PERMISSIONS.into_iter().filter(|permission| caller.permissions.contains(*permission));
         let permissions: Permissions = held.collect();

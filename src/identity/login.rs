@@ -22,9 +22,9 @@ impl Identity {
         self.sign_in((id, organization), &record.password_hash).await
     }
 
-    /// Signs a user who is signed in to one organization in to another.
+    /// Signs a user who is signed in to one organization in to another. A token for one project is not good for that.
     pub async fn switch(&self, caller: &Principal, organization: OrganizationId) -> Result<Tokens, AccountError> {
-        let user = caller.subject.user().ok_or(AccountError::InvalidCredentials)?;
+        let user = signed_in(caller).ok_or(AccountError::InvalidCredentials)?;
         let (record, _) = self.user_record(user).await?.ok_or(AccountError::InvalidCredentials)?;
         if !self.inner.live.holds(caller) {
             return Err(AccountError::InvalidCredentials);
@@ -81,4 +81,9 @@ impl Identity {
         let latest = organizations.into_iter().rev().max_by_key(|id| self.inner.live.member_login((user, *id)));
         Ok(latest)
     }
+}
+
+/// The user who signed in; none for the bearer of a token that permits less, and not for as long.
+pub(super) fn signed_in(caller: &Principal) -> Option<UserId> {
+    caller.subject.user().filter(|_| caller.project.is_none())
 }

@@ -120,15 +120,13 @@ async fn login(State(state): State<RestState>, Input(request): Input<LoginReques
     } else {
         state.identity.login_invited(email, &password, account::text(&invitation)).await
     };
+    let is_wrong = matches!(tokens, Err(AccountError::InvalidCredentials));
+    state.attempt_ended(&name, is_wrong, UserKind::Human)?;
     if tokens.is_ok() {
         state.metrics.signed_in(UserKind::Human);
     }
     tokens.map(|tokens| signed_in(&tokens)).map_err(|error| match error {
-        AccountError::InvalidCredentials => {
-            state.attempt_failed(&name);
-            state.metrics.sign_in_failed(UserKind::Human, "credentials");
-            Refusal::forbidden(REFUSED)
-        }
+        AccountError::InvalidCredentials => Refusal::forbidden(REFUSED),
         AccountError::Unverified => Refusal::unverified(UNVERIFIED),
         AccountError::UnknownToken | AccountError::ExpiredToken => Refusal::bad_request(INVALID_INVITATION),
         error => account::failed(&error, OOPS),

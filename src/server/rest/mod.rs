@@ -50,7 +50,13 @@ use axum::{Router, middleware};
 
 use self::{attempts::Attempts, limit::Limiter, reply::Refusal, route::Route};
 use super::{encryption::DataKeys, lifecycle::Lifecycle, node::Node};
-use crate::{broker::Broker, identity::Identity, model::Durability, sys::Clock, telemetry::Metrics};
+use crate::{
+    broker::Broker,
+    identity::Identity,
+    model::Durability,
+    sys::Clock,
+    telemetry::{Metrics, UserKind},
+};
 
 /// What the routes need. Cheap to clone.
 #[derive(Clone)]
@@ -96,11 +102,17 @@ impl RestState {
         self.attempts.as_ref().map_or(Ok(()), |attempts| attempts.allow(account))
     }
 
-    /// Counts an attempt to sign in to an account that failed.
-    fn attempt_failed(&self, account: &str) {
-        if let Some(attempts) = &self.attempts {
-            attempts.failed(account);
+    /// Counts an attempt to sign in to an account if it was wrong. When too many others have failed while it was under way,
+    /// it is refused whether or not it was right: guesses that are made at the same time would learn more than others.
+    fn attempt_ended(&self, account: &str, is_wrong: bool, kind: UserKind) -> Result<(), Refusal> {
+        let allowed = self.allow_attempt(account);
+        if is_wrong {
+            self.metrics.sign_in_failed(kind, "credentials");
+            if let Some(attempts) = &self.attempts {
+                attempts.failed(account);
+            }
         }
+        allowed
     }
 }
 

@@ -86,19 +86,12 @@ async fn authenticate(State(state): State<RestState>, Input(request): Input<ApiA
         return Err(Refusal::bad_request("missing credentials"));
     }
     state.allow_attempt(&client_id)?;
-    match state.identity.authenticate(&client_id, &secret).await {
-        Ok(tokens) => {
-            state.metrics.signed_in(UserKind::Machine);
-            Ok(signed_in(&tokens))
-        }
-        Err(error) => {
-            if matches!(error, AuthError::InvalidCredentials) {
-                state.attempt_failed(&client_id);
-                state.metrics.sign_in_failed(UserKind::Machine, "credentials");
-            }
-            Err(refusal(&error, "invalid credentials", "could not complete request"))
-        }
-    }
+    let tokens = state.identity.authenticate(&client_id, &secret).await;
+    let is_wrong = matches!(tokens, Err(AuthError::InvalidCredentials));
+    state.attempt_ended(&client_id, is_wrong, UserKind::Machine)?;
+    let tokens = tokens.map_err(|error| refusal(&error, "invalid credentials", "could not complete request"))?;
+    state.metrics.signed_in(UserKind::Machine);
+    Ok(signed_in(&tokens))
 }
 
 /// `POST /v1/refresh`: `refresh_token`, and possibly the `org_id` that it has to be for, for a new pair.

@@ -506,6 +506,24 @@ async fn an_account_that_is_guessed_at_has_to_wait() {
     assert_eq!(world.post("/v1/authenticate", &world.credentials()).await.status, StatusCode::OK);
 }
 
+/// Each of them was let in before the first had failed.
+#[tokio::test]
+async fn guesses_at_the_same_time_learn_no_more_than_others() {
+    let mut world = limited(&[]).await;
+    // As if each came from an address of its own.
+    world.state.limiter = None;
+    world.router = router(world.state.clone());
+    let wrong = |number: usize| json!({"email": "dev@localhost", "password": format!("wrong {number}")});
+    let right = json!({"email": "DEV@localhost", "password": world.owner_password.expose_str().unwrap()});
+    let guesses: Vec<Value> = (0..10).map(wrong).chain([right, wrong(10)]).collect();
+    let replies = futures_util::future::join_all(guesses.iter().map(|guess| world.post("/v1/login", guess))).await;
+    let statuses: Vec<u16> = replies.iter().map(|reply| reply.status.as_u16()).collect();
+    assert_eq!(statuses, [403, 403, 403, 403, 403, 403, 403, 403, 403, 403, 429, 429]);
+    let metrics = String::from_utf8(world.get("/metrics").await.body).unwrap();
+    let failed = "user_metrics_failed_logins{service=\"ensign\",type=\"human\",cause=\"credentials\"} 11\n";
+    assert!(metrics.contains(failed), "{metrics}");
+}
+
 #[tokio::test]
 async fn requests_are_counted_by_their_routes() {
     let world = world().await;
