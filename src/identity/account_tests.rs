@@ -344,3 +344,24 @@ async fn a_token_for_one_project_gives_no_other() {
     world.identity.set_role(&owner, ann, Role::Observer).await.unwrap();
     assert!(world.identity.project_access(&caller, project).await.is_err());
 }
+
+/// The key would outlive its maker's membership, which ends those that are there.
+#[tokio::test]
+async fn a_key_is_not_made_for_who_is_removed_meanwhile() {
+    let world = world().await;
+    let owner = world.caller(&world.owner_login().await);
+    let ann = world.joined("ann@example.com", world.local(), Role::Admin).await;
+    let new = NewKey {
+        name: "hers".to_owned(),
+        project: world.issued.key.project,
+        permissions: Permissions::full_key(),
+        created_by: Some(ann),
+    };
+    let making = world.identity.create_key_of(world.local(), new.clone(), KeyOrigin::default());
+    let (made, removed) = tokio::join!(making, world.identity.remove_member(&owner, ann));
+    assert!(matches!(removed, Ok(Removal::Done)), "{removed:?}");
+    assert!(matches!(made, Err(ResourceError::Changed)), "{made:?}");
+    let again = world.identity.create_key_of(world.local(), new, KeyOrigin::default()).await;
+    assert!(matches!(again, Err(ResourceError::NotFound { .. })), "{again:?}");
+    assert_eq!(world.identity.keys(world.issued.key.project).await.unwrap().len(), 1);
+}

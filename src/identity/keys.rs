@@ -121,6 +121,13 @@ impl Identity {
         if let Some(permission) = new.permissions.iter().find(|permission| !permission.is_for_keys()) {
             return Err(IdentityError::NotForKeys { permission });
         }
+        let mut transaction = Transaction::new();
+        if let Some(user) = new.created_by {
+            // Hashing may have to wait its turn, and whoever is removed or gets another role meanwhile gets no key.
+            let not_found = || IdentityError::NotFound { kind: "user", id: user.to_string() };
+            let membership = self.membership((user, organization)).await?.ok_or_else(not_found)?;
+            transaction = transaction.check(place::member((user, organization)), Some(membership.revision));
+        }
         let id = KeyId(new_ulid(&self.inner.clock, &self.inner.entropy));
         let client_id = random_text(&self.inner.entropy, LETTERS, CLIENT_ID_LETTERS);
         let secret = Secret::new(random_text(&self.inner.entropy, ALPHANUMERIC, SECRET_CHARACTERS));
@@ -139,7 +146,7 @@ impl Identity {
             revoked_ns: None,
         };
         let (place, client) = (place::key(id), place::client(&client_id));
-        let transaction = Transaction::new()
+        let transaction = transaction
             .check(place.clone(), None)
             .check(client.clone(), None)
             .put(place, encode(&record))
