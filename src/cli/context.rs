@@ -91,6 +91,15 @@ impl Context {
         Target::settle(&self.globals, &self.environment, &self.credentials()?)
     }
 
+    /// The same for commands that make the profile: one that is not there yet can't be looked up.
+    pub(super) fn target_of_new_profile(&self) -> Result<Target> {
+        let mut globals = self.globals.clone();
+        let credentials = self.credentials()?;
+        let profiles = credentials.profiles()?;
+        globals.profile = globals.profile.filter(|said| profiles.get(&said.text).is_ok());
+        Target::settle(&globals, &self.environment, &credentials)
+    }
+
     /// Signs in to the server: with the key, or else with the account.
     pub(super) async fn connect(&self) -> Result<Client> {
         Ok(self.enter(&self.target()?).await?.0)

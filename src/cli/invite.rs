@@ -78,7 +78,7 @@ struct AcceptArgs {
 
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
-        let registration = Registration::at(context.target()?.endpoint()?, context.clock.clone());
+        let registration = Registration::at(context.target_of_new_profile()?.endpoint()?, context.clock.clone());
         match self.command {
             Command::Show(args) => {
                 let token = token(context, args.token_file.as_deref())?;
@@ -135,7 +135,8 @@ impl AcceptArgs {
                 Some(name) => {
                     let account = new_account(&preview, name, &password, &token);
                     registration.register(&account).await?;
-                    Account::sign_in(context.target()?.endpoint()?, credentials, context.clock.clone()).await?
+                    Account::sign_in(context.target_of_new_profile()?.endpoint()?, credentials, context.clock.clone())
+                        .await?
                 }
                 None => registration.sign_in_invited(credentials, &token).await.map_err(refused)?,
             };
@@ -179,7 +180,7 @@ impl AcceptArgs {
         (organization, project): (&str, Option<String>),
         password: &Secret,
     ) -> Result<()> {
-        let target = context.target()?;
+        let target = context.target_of_new_profile()?;
         let endpoint = target.endpoint()?;
         let wanted = self.storage.wanted();
         let stored: Stored =

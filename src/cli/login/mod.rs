@@ -84,11 +84,7 @@ impl Args {
 
     /// The server: what the flags say, or else that of the profile that is signed in anew.
     fn target(&self, context: &Context) -> Result<Target> {
-        let mut globals = context.globals.clone();
-        let profiles = context.credentials()?.profiles()?;
-        // A profile that is to be made can't be looked up.
-        globals.profile = globals.profile.filter(|said| profiles.get(&said.text).is_ok());
-        let mut target = Target::settle(&globals, &context.environment, &context.credentials()?)?;
+        let mut target = context.target_of_new_profile()?;
         if self.insecure && !target.insecure.value {
             target.insecure = Setting::new(true, Source::flag("--insecure"));
             let derived = Endpoint::new(target.address.value.clone(), None, Some(true));

@@ -139,6 +139,14 @@ fn an_accepted_invitation_without_a_place_for_the_password() {
         )
         .check();
     bob.login("-q").check();
+
+    // A profile that is not there yet is made.
+    let eve = Person::new("eve", &server);
+    let token = servers.ensign("member invite eve@example.com -q").check().text().to_owned();
+    eve.ensign("invite accept --profile work --storage file --name Eve --accept-terms -q")
+        .stdin(format!("{token}{PASSWORD}\n"))
+        .check();
+    eve.ensign("profile list --jq .[].name").stdout("work\n").check();
 }
 
 #[test]
