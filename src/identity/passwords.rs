@@ -28,6 +28,8 @@ impl Identity {
     /// Sets another password with the token that was mailed for it, which is good once. Everything that was signed in
     /// with the old one ends.
     pub async fn reset_password(&self, token: &str, password: Secret) -> Result<(), AccountError> {
+        // Who has no token gets no hash made: all sign-ins wait in the same line.
+        self.good_link(token, Purpose::PasswordReset).await?;
         let hash = self.inner.hasher.hash(password).await?;
         loop {
             let link = self.good_link(token, Purpose::PasswordReset).await?;

@@ -153,6 +153,12 @@ pub(in crate::cli) fn key_in_file(path: &std::path::Path) -> Result<RootKey> {
 }
 
 pub(in crate::cli) fn passphrase_in_file(path: &std::path::Path) -> std::result::Result<Secret, String> {
+    if let Access::Shared { mode } = access(path).map_err(|error| error.to_string())? {
+        let path = path.display();
+        return Err(format!(
+            "{path} can be read by others: its mode is {mode:o}; `chmod 600 {path}` makes it its owner's alone"
+        ));
+    }
     let content = read_file(path, FILE_BYTES_MAX).map_err(|error| error.to_string())?;
     Ok(Secret::new(content.trim_ascii_end().to_vec()))
 }

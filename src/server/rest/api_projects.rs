@@ -80,7 +80,7 @@ struct RemovalRequest {
 impl RequestBody for RemovalRequest {}
 
 /// What comes of a step.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 struct RemovalReply {
     id: WireId,
     name: String,

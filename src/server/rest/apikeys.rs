@@ -91,7 +91,7 @@ struct KeyRequest {
 impl RequestBody for KeyRequest {}
 
 /// An API key.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = ApiKey)]
 struct KeyBody {
     id: WireId,

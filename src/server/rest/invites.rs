@@ -91,7 +91,7 @@ struct InviteReply {
 }
 
 /// Mail that was not sent, with the token that is in it.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = Mail)]
 struct MailReply {
     /// `verification`, `password reset` or `invitation`.
@@ -103,7 +103,7 @@ struct MailReply {
 }
 
 /// All mail that was not sent and that is of use still, from old to new.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = MailList)]
 struct MailListReply {
     mail: Vec<MailReply>,

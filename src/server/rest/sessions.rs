@@ -59,7 +59,7 @@ impl RequestBody for RefreshRequest {
 }
 
 /// A pair of tokens.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct LoginReply {
     access_token: String,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -96,7 +96,7 @@ struct RoleRequest {
 impl RequestBody for RoleRequest {}
 
 /// What became of a removal: either it is done, or these keys would end with it, and the token confirms that.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 #[schema(as = UserRemoveReply)]
 struct RemovalReply {
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -1,6 +1,6 @@
 //! `ensign encryption` against a running server, and on a directory that no server uses.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -105,8 +105,12 @@ fn the_root_key_moves() {
     machine.ensign("tail flights --from start -n 1 -o raw").stdout("kept\n").check();
     assert_eq!(server.end(Signal::TERM).code, Some(0));
 
-    machine.file("passphrase", "correct horse\n");
+    let shared = machine.file("passphrase", "correct horse\n");
     let change = "encryption root-key data --root-key-file root.hex --to-passphrase-file passphrase -q";
+    fs::set_permissions(&shared, fs::Permissions::from_mode(0o644)).unwrap();
+    let others = machine.ensign(change).code(1).check();
+    assert!(others.stderr.contains("passphrase can be read by others: its mode is 644"), "{}", others.stderr);
+    machine.private_file("passphrase", "correct horse\n");
     let both = "error: --to-passphrase-file is for a root key that is made of a passphrase\n\
                 hint: leave either it or --to away\n";
     machine.ensign(&format!("{change} --to keyring")).code(2).stderr(both).check();
