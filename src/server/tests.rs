@@ -19,7 +19,7 @@ use crate::{
         SubscribeRequest, Subscription, Topic, TopicMod, ensign_client::EnsignClient, publisher_reply::Embed as Reply,
         publisher_request::Embed as Sent, subscribe_reply::Embed as Got, subscribe_request::Embed as Asked, topic_mod,
     },
-    model::{Role, limits},
+    model::{Permission, Permissions, Role, limits},
     store::local::LocalOptions,
     sys::{Clock, Disk, Entropy},
 };
@@ -525,4 +525,25 @@ async fn strangers_and_broken_streams_are_refused() {
     let request = peer.authorized(ReceiverStream(receiver));
     let mut replies = peer.client.subscribe(request).await.unwrap().into_inner();
     assert_eq!(replies.message().await.unwrap_err().code(), Code::FailedPrecondition);
+}
+
+/// Both streams × every permission that a key can have alone.
+#[tokio::test]
+async fn every_stream_asks_for_its_permission() {
+    let mut peer = Peer::new().await;
+    peer.topic("t").await;
+    let project = peer.server.identity().ensure_default().await.unwrap().project.id;
+    for permission in Permissions::full_key().iter() {
+        let permissions = [permission].into_iter().collect();
+        let new = crate::identity::NewKey { name: "narrow".to_owned(), project, permissions, created_by: None };
+        let issued = peer.server.identity().create_key(new).await.unwrap();
+        let tokens = peer.server.identity().authenticate(&issued.key.client_id, &issued.secret).await.unwrap();
+        peer.token = format!("Bearer {}", tokens.access.expose_str().unwrap()).parse().unwrap();
+        let refusal = |status: Status| status.code();
+        let published = peer.publisher().await.map(drop).map_err(refusal);
+        let subscribed = peer.subscriber(&["t"], None).await.map(drop).map_err(refusal);
+        let only = |allowed| if permission == allowed { Ok(()) } else { Err(Code::PermissionDenied) };
+        let expected = (only(Permission::Publisher), only(Permission::Subscriber));
+        assert_eq!((published, subscribed), expected, "{permission}");
+    }
 }

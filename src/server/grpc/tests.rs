@@ -453,14 +453,45 @@ async fn info_counts_what_was_committed() {
     assert_eq!(types, [("Unspecified".to_owned(), 2, 50), ("A".to_owned(), 1, 20)]);
 }
 
+/// Every method × every permission that a key can have alone. What several permissions allow together is tried with all.
 #[tokio::test]
-async fn permissions_are_the_brokers() {
+async fn every_method_asks_for_its_permission() {
     let world = World::new().await;
-    let token = world.token_for(Permission::Publisher).await;
-    let mut client = EnsignClient::with_interceptor(world.service.clone(), Bearer(token));
-    let refused = client.list_topics(ensign::PageInfo::default()).await.unwrap_err();
-    check(&refused, Code::PermissionDenied, "not authorized to perform this action");
-    assert!(client.topic_names(ensign::PageInfo::default()).await.is_ok());
+    let topic = world.create(named("t")).await;
+    let change = |operation: ensign::topic_mod::Operation| {
+        ensign::TopicMod { id: id_text(&topic), operation: operation.into() }.encode_to_vec()
+    };
+    let name = ensign::TopicName { name: "t".to_owned(), ..ensign::TopicName::default() };
+    let methods: [(&str, Vec<u8>, &[&str]); 12] = [
+        ("ListTopics", Vec::new(), &["topics:read"]),
+        ("RetrieveTopic", topic.encode_to_vec(), &["topics:read"]),
+        ("CreateTopic", Vec::new(), &["topics:create"]),
+        ("SetTopicPolicy", Vec::new(), &["topics:edit"]),
+        ("TopicNames", Vec::new(), &["topics:read", "publisher", "subscriber"]),
+        ("TopicExists", name.encode_to_vec(), &["topics:read", "publisher", "subscriber"]),
+        ("Info", Vec::new(), &[]),
+        ("EnSQL", Vec::new(), &["topics:read", "subscriber"]),
+        ("Explain", Vec::new(), &["subscriber"]),
+        ("Status", Vec::new(), &["-"]),
+        // These two change the topic, so they come last.
+        ("DeleteTopic", change(ensign::topic_mod::Operation::Archive), &["topics:edit"]),
+        ("DeleteTopic", change(ensign::topic_mod::Operation::Destroy), &["topics:destroy"]),
+    ];
+    let mut callers = Vec::new();
+    for permission in Permissions::full_key().iter() {
+        callers.push((permission, ("authorization", format!("Bearer {}", world.token_for(permission).await))));
+    }
+    for (method, body, allowed) in methods {
+        let path = format!("/ensign.v1beta1.Ensign/{method}");
+        for (permission, bearer) in &callers {
+            let status = world.raw(&path, std::slice::from_ref(bearer), framed(&body)).await;
+            let is_refused = status.code() == Code::PermissionDenied;
+            let may = allowed.contains(&permission.name()) || allowed == ["-"];
+            assert_eq!(is_refused, !may, "{method} with {permission}: {status}");
+        }
+        let status = world.raw(&path, &[world.bearer()], framed(&body)).await;
+        assert_ne!(status.code(), Code::PermissionDenied, "{method} with all: {status}");
+    }
 }
 
 #[tokio::test]
