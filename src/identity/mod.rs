@@ -56,7 +56,7 @@ pub use links::Purpose;
 pub use mail::{KeptMail, Mail};
 pub use management::Removal;
 pub use organizations::{OrganizationOfUser, Workspace};
-pub use page::{Page, PageError, PageRequest};
+pub use page::{List, Page, PageError, PageRequest};
 pub use projects::{KeyCounts, NewProject, ProjectChange};
 pub use record::{ApiKey, Organization, Project};
 pub use registration::{NewAccount, NewOrganization, Registered, Verified};

@@ -1,7 +1,9 @@
-//! Lists that come in pages, newest first, and the tokens that continue them.
+//! Lists that come in pages, and the tokens that continue them.
 //!
 //! A token holds where its page ended and how many items it was asked for. It is sealed, bound to its list and
 //! organization, and good for a day. A list goes on behind the place whether or not its item still exists.
+
+use std::cmp::Ordering;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
@@ -16,6 +18,27 @@ const VERSION: u8 = 1;
 
 /// How long a token is good for.
 const VALID_NS: i64 = 24 * 60 * 60 * 1_000_000_000;
+
+/// A list, and which of its ends comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct List {
+    name: &'static str,
+    is_newest_first: bool,
+}
+
+impl List {
+    pub const fn newest_first(name: &'static str) -> List {
+        List { name, is_newest_first: true }
+    }
+
+    pub const fn oldest_first(name: &'static str) -> List {
+        List { name, is_newest_first: false }
+    }
+
+    fn compare(self, a: Place, b: Place) -> Ordering {
+        if self.is_newest_first { b.cmp(&a) } else { a.cmp(&b) }
+    }
+}
 
 /// What part of a list a client wants.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +80,7 @@ impl Identity {
     /// When the size is negative, or the token was not issued for this list of this organization, or too long ago.
     pub fn page<T>(
         &self,
-        list: &'static str,
+        list: List,
         organization: OrganizationId,
         request: &PageRequest,
         mut items: Vec<T>,
@@ -70,9 +93,9 @@ impl Identity {
             let (size, after) = self.read_page_token(list, organization, &request.token)?;
             (size, Some(after))
         };
-        items.sort_by_key(|item| std::cmp::Reverse(place(item)));
+        items.sort_by(|a, b| list.compare(place(a), place(b)));
         if let Some(after) = after {
-            items.retain(|item| place(item) < after);
+            items.retain(|item| list.compare(place(item), after).is_gt());
         }
         let more = items.len() > size;
         items.truncate(size);
@@ -81,7 +104,7 @@ impl Identity {
         Ok(Page { items, next_token })
     }
 
-    fn page_token(&self, list: &str, organization: OrganizationId, size: usize, (time, id): Place) -> String {
+    fn page_token(&self, list: List, organization: OrganizationId, size: usize, (time, id): Place) -> String {
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.push(VERSION);
         token.extend(u32::try_from(size).unwrap_or(u32::MAX).to_be_bytes());
@@ -94,7 +117,7 @@ impl Identity {
 
     fn read_page_token(
         &self,
-        list: &str,
+        list: List,
         organization: OrganizationId,
         token: &str,
     ) -> Result<(usize, Place), PageError> {
@@ -115,6 +138,6 @@ impl Identity {
     }
 }
 
-fn context(list: &str, organization: OrganizationId) -> String {
-    format!("identity/page/{list}/{organization}")
+fn context(list: List, organization: OrganizationId) -> String {
+    format!("identity/page/{}/{organization}", list.name)
 }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use super::{RestState, reply::Refusal};
 use crate::{
     identity::AccountError,
-    model::{Principal, Secret, Time, Ulid, UserId},
+    model::{Principal, Secret, UserId},
 };
 
 /// What went wrong is ours alone to know.
@@ -60,12 +60,6 @@ pub(super) fn user(caller: &Principal) -> Result<UserId, Refusal> {
 
 pub(super) fn not_permitted() -> Refusal {
     Refusal::forbidden("user does not have permission to perform this operation")
-}
-
-/// The place in a list, which comes with the latest places first, of something that is to come in the order of its age.
-pub(super) fn oldest_first(created: Time, id: Ulid) -> (Time, Ulid) {
-    let opposite = u128::MAX - u128::from_be_bytes(*id.as_bytes());
-    (Time::from_nanos(-created.nanos()), Ulid::from_bytes(opposite.to_be_bytes()))
 }
 
 /// What is no fault of the client, in the route's words.

@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{
     broker::BrokerError,
-    identity::{NewProject, Project, ProjectChange, ResourceError, Tenant},
+    identity::{List, NewProject, Project, ProjectChange, ResourceError, Tenant},
     model::{Needs, OrganizationId, Permission, ProjectId, Subject, TenantId, Ulid},
 };
+
+const LIST: List = List::newest_first("api-projects");
 
 const READ: Needs = Needs::All(&[Permission::ProjectsRead]);
 const EDIT: Needs = Needs::All(&[Permission::ProjectsEdit]);
@@ -165,7 +167,7 @@ async fn listed(
     let oldest = oldest_tenant(state, organization).await?;
     projects.retain(|project| tenant.is_none_or(|tenant| project.tenant.or(oldest) == Some(tenant)));
     let place = |project: &Project| (project.created, project.id.0);
-    let page = identity.page("api-projects", organization, &request, projects, place).map_err(paging::refusal)?;
+    let page = identity.page(LIST, organization, &request, projects, place).map_err(paging::refusal)?;
     let mut projects = Vec::new();
     for project in page.items {
         projects.push(body(state, project, oldest).await?);

@@ -14,9 +14,11 @@ use super::{
     wire::{WireId, WireTime},
 };
 use crate::{
-    identity::{ResourceError, Tenant},
+    identity::{List, ResourceError, Tenant},
     model::{Needs, Permission, TenantId},
 };
+
+const LIST: List = List::newest_first("tenants");
 
 const READ: Needs = Needs::All(&[Permission::OrganizationsRead]);
 const EDIT: Needs = Needs::All(&[Permission::OrganizationsEdit]);
@@ -75,7 +77,7 @@ async fn list(State(state): State<RestState>, Caller(caller): Caller, parameters
     let identity = &state.identity;
     let tenants = identity.tenants(caller.organization).await.map_err(|error| refusal(&error))?;
     let place = |tenant: &Tenant| (tenant.created, tenant.id.0);
-    let page = identity.page("tenants", caller.organization, &request, tenants, place).map_err(paging::refusal)?;
+    let page = identity.page(LIST, caller.organization, &request, tenants, place).map_err(paging::refusal)?;
     let tenants = page.items.into_iter().map(body).collect();
     Ok(reply::json(StatusCode::OK, &TenantList { tenants, next_page_token: page.next_token }))
 }

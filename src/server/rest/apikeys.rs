@@ -19,10 +19,12 @@ use super::{
     wire::{WireId, WireSecret, WireTime},
 };
 use crate::{
-    identity::{ApiKey, KeyOrigin, NewKey, ResourceError},
+    identity::{ApiKey, KeyOrigin, List, NewKey, ResourceError},
     model::{KeyId, Needs, Permission, Permissions, ProjectId, Subject, Time, Ulid},
     server::auth,
 };
+
+const LIST: List = List::newest_first("apikeys");
 
 const READ: Needs = Needs::All(&[Permission::ApiKeysRead]);
 const EDIT: Needs = Needs::All(&[Permission::ApiKeysEdit]);
@@ -31,14 +33,14 @@ const DELETE: Needs = Needs::All(&[Permission::ApiKeysDelete]);
 /// After how long without use a key is stale.
 const STALE: Duration = Duration::from_hours(90 * 24);
 
-const LIST: &[(&str, &str)] = &[PAGING[0], PAGING[1], ("project_id", "Only the keys of this project")];
+const PARAMETERS: &[(&str, &str)] = &[PAGING[0], PAGING[1], ("project_id", "Only the keys of this project")];
 
 const NOT_FOUND: &str = "api key not found";
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::get("/v1/apikeys", READ, "List the organization's API keys, newest first", list)
-            .asks(LIST)
+            .asks(PARAMETERS)
             .gives::<ApiKeyList>(StatusCode::OK),
         Route::post("/v1/apikeys", EDIT, "Make an API key; its secret is shown in the reply and never again", create)
             .takes::<KeyRequest>()
@@ -152,7 +154,7 @@ async fn list(State(state): State<RestState>, Caller(caller): Caller, parameters
     let keys = identity.keys_of(caller.organization, project).await;
     let keys = keys.map_err(|error| Refusal::failed(&error, "could not list apikeys"))?;
     let place = |key: &ApiKey| (key.created, key.id.0);
-    let page = identity.page("apikeys", caller.organization, &request, keys, place).map_err(paging::refusal)?;
+    let page = identity.page(LIST, caller.organization, &request, keys, place).map_err(paging::refusal)?;
     let now = state.clock.now();
     let apikeys = page.items.into_iter().map(|key| preview(key, now)).collect();
     Ok(reply::json(StatusCode::OK, &ApiKeyList { apikeys, next_page_token: page.next_token }))

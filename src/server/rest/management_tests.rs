@@ -171,7 +171,7 @@ async fn keys_come_in_pages_newest_first() {
     world.time.advance(std::time::Duration::from_hours(24));
     assert!(world.identity.verify(&token).is_err());
     let again = world.identity.page(
-        "apikeys",
+        crate::identity::List::newest_first("apikeys"),
         world.key.key.organization,
         &crate::identity::PageRequest { size: 0, token: next },
         vec![1],

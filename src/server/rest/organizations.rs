@@ -14,13 +14,15 @@ use super::{
     wire::{WireId, WireTime},
 };
 use crate::{
-    identity::{AccountError, OrganizationOfUser, PageError, Workspace},
+    identity::{AccountError, List, OrganizationOfUser, PageError, Workspace},
     model::{Needs, OrganizationId, Permission},
 };
 
 const UNREADABLE: &str = "Unable to create or access that organization - please try again!";
 
 const NO_LOOKUP: &str = "Unable to lookup workspace - please update request and try again.";
+
+const LIST: List = List::oldest_first("organizations");
 
 const READ: Needs = Needs::All(&[Permission::OrganizationsRead]);
 
@@ -120,9 +122,9 @@ impl From<OrganizationOfUser> for OrganizationReply {
 async fn list(State(state): State<RestState>, Caller(caller): Caller, parameters: Parameters) -> Answer {
     let user = account::user(&caller)?;
     let all = state.identity.organizations_of_user(user).await.map_err(|error| failed(&error.into()))?;
-    let place = |found: &OrganizationOfUser| account::oldest_first(found.organization.created, found.organization.id.0);
+    let place = |found: &OrganizationOfUser| (found.organization.created, found.organization.id.0);
     let request = paging::request(&parameters)?;
-    let page = state.identity.page("organizations", caller.organization, &request, all, place);
+    let page = state.identity.page(LIST, caller.organization, &request, all, place);
     let page = page.map_err(|error| match error {
         PageError::NegativeSize => paging::refusal(error),
         _ => Refusal::bad_request("invalid next page token"),

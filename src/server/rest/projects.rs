@@ -16,9 +16,11 @@ use super::{
     wire::{WireId, WireTime},
 };
 use crate::{
-    identity::{IdentityError, KeyCounts, NewProject, Project, ResourceError},
+    identity::{IdentityError, KeyCounts, List, NewProject, Project, ResourceError},
     model::{Needs, Permission, ProjectId, Subject},
 };
+
+const LIST: List = List::newest_first("projects");
 
 const READ: Needs = Needs::All(&[Permission::ProjectsRead]);
 const EDIT: Needs = Needs::All(&[Permission::ProjectsEdit]);
@@ -97,7 +99,7 @@ async fn list(State(state): State<RestState>, Caller(caller): Caller, parameters
     let failed = |error: IdentityError| Refusal::failed(&error, "could not list projects");
     let projects = identity.projects(caller.organization).await.map_err(failed)?;
     let place = |project: &Project| (project.created, project.id.0);
-    let page = identity.page("projects", caller.organization, &request, projects, place).map_err(paging::refusal)?;
+    let page = identity.page(LIST, caller.organization, &request, projects, place).map_err(paging::refusal)?;
     let mut projects = Vec::new();
     for project in page.items {
         let counts = identity.key_counts(project.id).await.map_err(failed)?;

@@ -14,9 +14,11 @@ use super::{
     wire::{WireId, WireSecret, WireTime},
 };
 use crate::{
-    identity::{AccountError, Member, Removal},
+    identity::{AccountError, List, Member, Removal},
     model::{Needs, OrganizationId, Permission, Role, Ulid, UserId},
 };
+
+const LIST: List = List::oldest_first("users");
 
 const READ: Needs = Needs::All(&[Permission::CollaboratorsRead]);
 const EDIT: Needs = Needs::All(&[Permission::CollaboratorsEdit]);
@@ -135,9 +137,9 @@ impl From<Member> for UserReply {
 /// `GET /v1/users`
 async fn list(State(state): State<RestState>, Caller(caller): Caller, parameters: Parameters) -> Answer {
     let all = state.identity.members(caller.organization).await.map_err(|error| refusal(&error.into()))?;
-    let place = |member: &Member| account::oldest_first(member.user.created, member.user.id.0);
+    let place = |member: &Member| (member.user.created, member.user.id.0);
     let request = paging::request(&parameters)?;
-    let page = state.identity.page("users", caller.organization, &request, all, place).map_err(paging::refusal)?;
+    let page = state.identity.page(LIST, caller.organization, &request, all, place).map_err(paging::refusal)?;
     let users = page.items.into_iter().map(UserReply::from).collect();
     Ok(reply::json(StatusCode::OK, &UserListReply { users, next_page_token: page.next_token }))
 }
