@@ -35,8 +35,8 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: &[OsString], environment: Environment) -> Result<ExitCode> {
-    let (grammar, file) = serve::with_file(Cli::command(), arguments, &environment)?;
-    let mut matches = match grammar.clone().try_get_matches_from(arguments) {
+    let (mut grammar, file) = serve::with_file(Cli::command(), arguments, &environment)?;
+    let mut matches = match grammar.try_get_matches_from_mut(arguments) {
         Ok(matches) => matches,
         Err(error) => return explain(&error),
     };

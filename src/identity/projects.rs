@@ -65,14 +65,10 @@ impl Identity {
     pub async fn add_project(&self, new: NewProject) -> Result<Project, ResourceError> {
         let id = new.id.unwrap_or_else(|| ProjectId(new_ulid(&self.inner.clock, &self.inner.entropy)));
         let record = ProjectRecord {
-            organization: Id(new.organization.0),
-            name: short("name", &new.name)?,
             description: description(&new.description)?,
             tenant: new.tenant.map(|tenant| Id(tenant.0)),
             owner: new.owner.map(|owner| Id(owner.0)),
-            created_ns: self.inner.clock.now().nanos(),
-            modified_ns: None,
-            removing: false,
+            ..self.bare_project(new.organization, short("name", &new.name)?)
         };
         if let Some(tenant) = new.tenant {
             self.tenant(new.organization, tenant).await?;
@@ -230,17 +226,7 @@ impl Identity {
         organization: OrganizationId,
         id: ProjectId,
     ) -> Transaction {
-        let record = ProjectRecord {
-            organization: Id(organization.0),
-            name: id.to_string(),
-            description: String::new(),
-            tenant: None,
-            owner: None,
-            created_ns: self.inner.clock.now().nanos(),
-            modified_ns: None,
-            removing: false,
-        };
-        add(transaction, id, &record)
+        add(transaction, id, &self.bare_project(organization, id.to_string()))
     }
 
     /// A project as it is made with its organization, and the transaction that makes it.
@@ -250,18 +236,23 @@ impl Identity {
         name: &str,
     ) -> Result<(Project, Transaction), IdentityError> {
         let id = ProjectId(new_ulid(&self.inner.clock, &self.inner.entropy));
-        let record = ProjectRecord {
+        let record = self.bare_project(organization, super::keys::named("project", name)?);
+        let transaction = add(Transaction::new(), id, &record);
+        Ok((record.into_project(id), transaction))
+    }
+
+    /// A project of which nothing is known but its organization and its name.
+    fn bare_project(&self, organization: OrganizationId, name: String) -> ProjectRecord {
+        ProjectRecord {
             organization: Id(organization.0),
-            name: super::keys::named("project", name)?,
+            name,
             description: String::new(),
             tenant: None,
             owner: None,
             created_ns: self.inner.clock.now().nanos(),
             modified_ns: None,
             removing: false,
-        };
-        let transaction = add(Transaction::new(), id, &record);
-        Ok((record.into_project(id), transaction))
+        }
     }
 
     pub(super) async fn project_record(

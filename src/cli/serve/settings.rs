@@ -62,6 +62,10 @@ pub(in crate::cli) fn with_file(
     arguments: &[OsString],
     environment: &Environment,
 ) -> Result<(Command, File)> {
+    // Reading the arguments twice is for those alone that can be about this command.
+    if !arguments.iter().any(|argument| argument == COMMAND) {
+        return Ok((root, File::default()));
+    }
     // What is wrong with the command line itself is said when it is parsed with the file's values.
     let Ok(matches) = root.clone().ignore_errors(true).try_get_matches_from(arguments) else {
         return Ok((root, File::default()));
