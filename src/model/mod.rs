@@ -10,6 +10,7 @@ mod digest;
 mod durability;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod group;
 mod mimetype;
 mod nack;
 mod name;
@@ -31,6 +32,7 @@ pub use block::BlockHead;
 pub use code::Code;
 pub use digest::murmur3_128;
 pub use durability::{Durability, UnknownDurability};
+pub use group::{DeliverySemantic, GroupKey, NamelessGroup, UnknownSemantic};
 pub use mimetype::{Mimetype, UnknownMimetype};
 pub use nack::NackCode;
 pub use name::{NameError, NameHash, TopicName};
