@@ -38,6 +38,7 @@ mod progress;
 mod project;
 mod prompt;
 mod publish;
+mod range;
 mod record;
 mod register;
 mod run;

@@ -8,14 +8,12 @@ use tokio::sync::mpsc;
 use super::{
     Context, complete,
     error::{CliError, Kind, Result},
-    human::{self, Span},
+    human,
     output::EventWriter,
+    range::{self, Range},
     topic_keys,
 };
-use crate::{
-    client::{Client, ClientError, Code, Delivery, Event, OpenFailure, Opener, Subscriber, SubscriberOptions},
-    model::{Position, Ulid},
-};
+use crate::client::{ClientError, Delivery, Event, OpenFailure, Opener, Subscriber};
 
 /// Show events as they come, and from any point in the past
 ///
@@ -31,38 +29,25 @@ use crate::{
 /// published again as they are. --decrypt stops with an error at an event that it can't decrypt, that was changed,
 /// or that is not encrypted.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
+#[command(mut_arg("from", |from| from.default_value("end")))]
+#[command(after_help = format!("Examples:
   $ ensign tail flights --from start
-  $ ensign tail orders payments --from -15m -o 'template={topic} {offset} {data}'
+  $ ensign tail orders payments --from -15m -o 'template={{topic}} {{offset}} {{data}}'
   $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
   $ ensign tail orders --from start --decrypt
 
-Positions are start, end (or now), an offset, an event's id, a time (RFC 3339
-or a date) or an age like -15m.")]
+{}", range::POSITIONS))]
 pub(super) struct Args {
     /// The topics, by name or id
     #[arg(required = true, value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
     topics: Vec<String>,
 
-    /// Where to start: with the event at this position
-    #[arg(long, value_name = "POSITION", default_value = "end", allow_hyphen_values = true)]
-    from: Position,
-
-    /// Where to stop: before the event at this position
-    #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
-    until: Option<Position>,
-
-    /// Stop after this many events
-    #[arg(short = 'n', long, value_name = "COUNT")]
-    limit: Option<u64>,
+    #[command(flatten)]
+    range: Range,
 
     /// Leave out events under a suspended or revoked data key, instead of ending there with an error
     #[arg(long)]
     skip_unreadable: bool,
-
-    /// Stop when no event has come for this long
-    #[arg(long, value_name = "DURATION")]
-    idle: Option<Span>,
 
     /// Decrypt the data of events with the topic keys that are here
     #[arg(long)]
@@ -87,7 +72,7 @@ impl Args {
 
     async fn follow(self, context: &mut Context) -> Result<()> {
         let mut writer = EventWriter::new(&context.output, self.topics.len() > 1);
-        if self.limit == Some(0) {
+        if self.range.limit == Some(0) {
             writer.finish(&mut context.output)?;
             return context.output.flush();
         }
@@ -96,7 +81,7 @@ impl Args {
         let mut names = Vec::new();
         let mut subscribers = Vec::new();
         for topic in &self.topics {
-            let subscriber = self.subscribe(&client, topic).await?;
+            let subscriber = self.range.open(&client, topic, self.skip_unreadable).await?;
             names.push(subscriber.topic().to_owned());
             subscribers.push(subscriber);
         }
@@ -121,30 +106,6 @@ impl Args {
         self.topics.iter().filter(|_| self.decrypt).map(opener).collect()
     }
 
-    async fn subscribe(&self, client: &Client, topic: &str) -> Result<Subscriber> {
-        // A name of this form is possible; it is tried first.
-        let name = match Ulid::parse(topic) {
-            Ok(_) => match client.find_topic(topic).await? {
-                Some(found) => found.name,
-                None => return Err(unknown_topic(topic)),
-            },
-            Err(_) => topic.to_owned(),
-        };
-        let options = SubscriberOptions {
-            topic: name,
-            from: self.from,
-            until: self.until,
-            retry_for: None,
-            skip_unreadable: self.skip_unreadable,
-        };
-        Subscriber::open(client, options).await.map_err(|error| match error.code() {
-            Some(Code::FailedPrecondition | Code::NotFound) if !error.to_string().contains("data key") => {
-                unknown_topic(topic)
-            }
-            _ => CliError::from(error).about(format!("topic {topic}")),
-        })
-    }
-
     /// Writes what comes until something says that it is over.
     async fn read(
         &self,
@@ -154,10 +115,10 @@ impl Args {
         openers: &[Opener],
         reports: &mut mpsc::Receiver<Report>,
     ) -> Result<()> {
-        let mut left = self.limit.unwrap_or(u64::MAX);
+        let mut left = self.range.limit.unwrap_or(u64::MAX);
         let mut open = names.len();
         let mut interrupt = pin!(tokio::signal::ctrl_c());
-        let idle = self.idle.map_or(Duration::MAX, |span| span.0);
+        let idle = self.range.idle.map_or(Duration::MAX, |span| span.0);
         while open > 0 && left > 0 {
             let report = if let Ok(report) = reports.try_recv() {
                 Some(report)
@@ -235,9 +196,4 @@ fn spawn(subscribers: Vec<Subscriber>) -> mpsc::Receiver<Report> {
         });
     }
     receiver
-}
-
-fn unknown_topic(topic: &str) -> CliError {
-    CliError::not_found(format!("there is no topic {topic}"))
-        .hint(format!("`ensign topic list` shows what there is, `ensign topic create {topic}` makes it"))
 }
