@@ -139,7 +139,7 @@ pub fn event_parts(event: &[u8]) -> Option<EventParts<'_>> {
 }
 
 #[inline]
-fn plain_timestamp(timestamp: &[u8]) -> Option<Time> {
+pub(super) fn plain_timestamp(timestamp: &[u8]) -> Option<Time> {
     let (mut seconds, mut nanos) = (0, 0);
     let mut rest = timestamp;
     while !rest.is_empty() {

@@ -1,12 +1,13 @@
-//! What fuzzers feed with arbitrary bytes: messages of publishers and of servers, and the bodies that they come in. Everything
+//! What fuzzers feed with arbitrary bytes: messages of publishers, subscribers and servers, and the bodies that they come in. Everything
 //! is judged as the generated messages judge it.
 
 use bytes::Bytes;
 use prost::Message;
 
 use super::{
-    EventError, FrameError, FrameReader, PublisherAnswer, PublisherMessage, SubscriberMessage, ensign, inspect_event,
-    parse_publisher_reply, parse_publisher_request, parse_subscribe_reply,
+    EventError, FrameError, FrameReader, PublisherAnswer, PublisherMessage, SubscriberMessage, SubscriberRequest,
+    ensign, inspect_event, parse_publisher_reply, parse_publisher_request, parse_receipt, parse_subscribe_reply,
+    parse_subscribe_request, write_receipts,
 };
 
 /// A request of a publisher; the record that is stored of an event has all of its wrapper but what the broker sets.
@@ -122,6 +123,40 @@ pub fn fuzz_subscribe_reply(data: &[u8]) {
     }
 }
 
+/// An ack or a nack, or whatever else a subscriber says.
+pub fn fuzz_subscribe_request(data: &[u8]) {
+    use ensign::subscribe_request::Embed;
+    match (parse_subscribe_request(data), ensign::SubscribeRequest::decode(data)) {
+        (Ok(SubscriberRequest::Ack(id)), Ok(decoded)) => match decoded.embed {
+            Some(Embed::Ack(ack)) => assert_eq!(id, &ack.id[..]),
+            other => panic!("{other:?} was taken for an ack"),
+        },
+        (Ok(SubscriberRequest::Nack(id, code)), Ok(decoded)) => match decoded.embed {
+            Some(Embed::Nack(nack)) => assert_eq!((id, code), (&nack.id[..], nack.code)),
+            other => panic!("{other:?} was taken for a nack"),
+        },
+        (Ok(SubscriberRequest::Other(request)), Ok(decoded)) => assert_eq!(*request, decoded),
+        (Err(_), Err(_)) => {}
+        (parsed, decoded) => panic!("{parsed:?} {decoded:?}"),
+    }
+}
+
+/// What a server says of acks reads back as it was read.
+pub fn fuzz_receipt(data: &[u8]) {
+    let Ok(Some(receipt)) = parse_receipt(data) else { return };
+    let mut frames = Vec::new();
+    write_receipts(&mut frames, &receipt.acked, &receipt.refused);
+    let (messages, ended) = frames_of(&frames, frames.len().max(1));
+    assert_eq!(ended, Ok(()));
+    let mut again = super::GroupReceipt::default();
+    for (_, message) in messages {
+        let part = parse_receipt(&message).expect("it was just written").expect("it was written as a receipt");
+        again.acked.extend(part.acked);
+        again.refused.extend(part.refused);
+    }
+    assert_eq!(again, receipt);
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -191,5 +226,26 @@ mod tests {
         use ensign::subscribe_reply::Embed;
         let event = ensign::SubscribeReply { embed: Some(Embed::Event(wrapper())) }.encode_to_vec();
         run_bounded("a delivery", &[&event, &[], &[&event[..], &event].concat()], fuzz_subscribe_reply);
+    }
+
+    #[test]
+    fn subscribe_requests() {
+        use ensign::subscribe_request::Embed;
+        let ack = ensign::Ack { id: Bytes::from_static(&[3; 10]), committed: wrapper().committed };
+        let ack = ensign::SubscribeRequest { embed: Some(Embed::Ack(ack)) }.encode_to_vec();
+        let nack = ensign::Nack { id: Bytes::from_static(&[3; 10]), code: 104, error: "later".to_owned() };
+        let nack = ensign::SubscribeRequest { embed: Some(Embed::Nack(nack)) }.encode_to_vec();
+        let both = [&ack[..], &nack].concat();
+        run_bounded("a subscriber's request", &[&ack, &nack, &both], fuzz_subscribe_request);
+    }
+
+    #[test]
+    fn receipts() {
+        let id = crate::model::Rlid::from_parts(1_790_000_000_123, 7);
+        let mut frames = Vec::new();
+        write_receipts(&mut frames, &[id, id.plus(1)], &[id.plus(2)]);
+        let (messages, _) = frames_of(&frames, frames.len());
+        let joined = [&messages[0].1[..], &messages[1].1].concat();
+        run_bounded("a receipt", &[&messages[0].1, &joined], fuzz_receipt);
     }
 }

@@ -5,7 +5,8 @@
 //! ([`FrameReader`]), looked at ([`parse_publisher_request`], [`inspect_event`]) and stored as a *record*
 //! ([`IncomingEvent::write_record`]); what a subscriber gets is the record with an [`Envelope`] behind it
 //! ([`write_subscribe_reply`]). A client writes its events with [`OutgoingEvent`], and looks at what it is answered and
-//! delivered with [`parse_publisher_reply`] and [`parse_subscribe_reply`]. Nothing is allocated per event.
+//! delivered with [`parse_publisher_reply`] and [`parse_subscribe_reply`]. What becomes of an event in a consumer group is said
+//! with [`write_event_ack`] and read with [`parse_subscribe_request`]. Nothing is allocated per event.
 //!
 //! This is the only place that knows both the wire and the model. Nothing here is async, and nothing decides anything:
 //! what a message means is the server's business.
@@ -22,6 +23,8 @@ mod outgoing;
 mod protobuf;
 mod record;
 mod reply;
+mod settling;
+mod stored;
 mod topic;
 
 pub use codec::RawCodec;
@@ -38,6 +41,11 @@ pub use reply::{
     Envelope, encode_publisher, frame, wrapper_bytes, write_acks, write_message, write_nack, write_subscribe_reply,
     write_wrapper_frame,
 };
+pub use settling::{
+    GroupReceipt, SubscriberRequest, parse_receipt, parse_subscribe_request, write_event_ack, write_event_nack,
+    write_receipts,
+};
+pub use stored::{annotate_record, record_key};
 pub use topic::{UnknownPolicy, encode_topic, encode_topics_page, split_topic};
 
 /// Package `ensign.v1beta1`: the service with its client and server, and every message of it.

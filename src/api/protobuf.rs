@@ -21,6 +21,8 @@ pub enum WireError {
     InvalidKey,
     #[error("field {number} has an unexpected wire type")]
     UnexpectedWireType { number: u32 },
+    #[error("field {number} is not an identifier")]
+    InvalidIdentifier { number: u32 },
     #[error("a group in the message is not closed, or nested too deep")]
     InvalidGroup,
     #[error("field {number} is not a valid message")]
