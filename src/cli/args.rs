@@ -4,8 +4,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    bench, compact, complete, completions, dev_server, encryption, env, exit_codes, info, invite, key, login, logout,
-    mail, man, member, org,
+    bench, compact, complete, completions, dev_server, encryption, env, exit_codes, expect, info, invite, key, login,
+    logout, mail, man, member, org,
     output::{Color, Format},
     password, profile, project, publish, register, serve, status, tail, tenant, topic, verify, whoami,
 };
@@ -114,6 +114,7 @@ pub(super) enum Command {
     Topic(topic::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Expect(expect::Args),
     Encryption(encryption::Args),
     Verify(verify::Args),
     Compact(compact::Args),
@@ -157,6 +158,7 @@ impl Command {
             | Command::Topic(_)
             | Command::Publish(_)
             | Command::Tail(_)
+            | Command::Expect(_)
             | Command::Bench(_) => (true, true, true),
             Command::Serve(_) | Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {

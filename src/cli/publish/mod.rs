@@ -7,7 +7,7 @@ mod lines;
 mod report;
 mod wrapping;
 
-use std::{collections::BTreeMap, path::PathBuf, pin::pin, str::FromStr, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, pin::pin, time::Duration};
 
 use bytes::Bytes;
 use clap::ValueEnum as _;
@@ -16,12 +16,13 @@ use clap_complete::ArgValueCandidates;
 use super::{
     Context, complete,
     error::{CliError, Result},
+    event_args::{MetaArg, MimetypeArg},
     progress::ProgressLine,
     topic_keys,
 };
 use crate::{
     client::{Client, ClientError, Code, Outcome, Publisher, PublisherOptions, Sealer},
-    model::{Mimetype, Schema, TopicId},
+    model::{Schema, TopicId},
 };
 use format::InputFormat;
 use input::{Batch, Input, Recipe};
@@ -112,34 +113,6 @@ pub(super) struct Args {
     /// Encrypt the data of the events with the topic's newest key (see `ensign encryption topic-key`)
     #[arg(long)]
     encrypt: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct MimetypeArg(Mimetype);
-
-impl FromStr for MimetypeArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<MimetypeArg, String> {
-        Mimetype::parse(text).map(MimetypeArg).map_err(|error| error.to_string())
-    }
-}
-
-#[derive(Debug, Clone)]
-struct MetaArg {
-    name: String,
-    value: String,
-}
-
-impl FromStr for MetaArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<MetaArg, String> {
-        match text.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok(MetaArg { name: name.to_owned(), value: value.to_owned() }),
-            _ => Err("write it as NAME=VALUE".to_owned()),
-        }
-    }
 }
 
 impl Args {

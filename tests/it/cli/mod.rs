@@ -7,6 +7,7 @@ mod dev_server;
 mod durability;
 mod encryption;
 mod events;
+mod expect;
 mod generated;
 mod grammar;
 mod history;
