@@ -20,7 +20,7 @@ pub(super) async fn open(
     channel: Channel,
     path: &'static str,
     token: &Token,
-    asks: &[(&'static str, &'static str)],
+    asks: &HeaderMap,
     body: Body,
 ) -> Result<MessageReader, Status> {
     let mut request = http::Request::new(body);
@@ -30,9 +30,7 @@ pub(super) async fn open(
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(HeaderName::from_static("te"), HeaderValue::from_static("trailers"));
     headers.insert(header::AUTHORIZATION, token.header());
-    for (name, value) in asks {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
+    headers.extend(asks.clone());
     let response = channel.oneshot(request).await.map_err(|error| Status::from_error(Box::new(error)))?;
     let (parts, body) = response.into_parts();
     if let Some(status) = Status::from_header_map(&parts.headers) {

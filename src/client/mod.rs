@@ -3,7 +3,8 @@
 //! Invariants: a secret or a token goes to the authentication service and the server of its [`Endpoint`] alone, and is
 //! never logged. What may have been stored is never sent again silently: when a publish stream breaks, events whose
 //! acks had not come are reported as unacknowledged. A [`Subscriber`] that had to connect again goes on exactly behind
-//! the last event that it gave out. Events travel in batches: no channel message, lock or wake-up is paid per event.
+//! the last event that it gave out. A [`GroupSubscriber`] that had to connect again never acks on the new stream what it was
+//! given on an old one. Events travel in batches: no channel message, lock or wake-up is paid per event.
 //!
 //! What it does not do: read configuration, keep secrets, print anything.
 
@@ -17,6 +18,8 @@ mod endpoint;
 mod error;
 mod event;
 mod frames;
+mod group;
+mod groups;
 mod ledger;
 mod outbox;
 mod publisher;
@@ -25,6 +28,7 @@ mod sealing;
 mod session;
 mod storage;
 mod subscriber;
+mod subscription;
 mod trust;
 
 #[cfg(any(test, fuzzing))]
@@ -41,6 +45,8 @@ pub use encryption::Encryption;
 pub use endpoint::{Address, Endpoint, ParseAddressError};
 pub use error::{ClientError, Code};
 pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
+pub use group::{GroupDelivery, GroupOptions, GroupSubscriber, Lease, Settled};
+pub use groups::{GroupInfo, GroupMember, GroupSettings, GroupSummary, GroupTopic};
 pub use publisher::{AckListener, Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
 pub use sealing::{OpenError, OpenFailure, Opener, Overused, SealedEnvelope, Sealer};
 pub use session::{AccountCredentials, Claims, Credentials};

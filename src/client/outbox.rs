@@ -28,6 +28,8 @@ pub(super) struct Outbox(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     chunks: VecDeque<Chunk>,
+    /// Framed messages behind the chunks that are sent together, however many there are when the transport takes them.
+    gathered: Vec<u8>,
     /// Events below this number were given to a transport.
     taken: u64,
     /// Which of the bodies made so far may take chunks: only the newest.
@@ -43,6 +45,13 @@ impl Outbox {
     pub(super) fn push(&self, chunk: Chunk) {
         let mut state = self.state();
         state.chunks.push_back(chunk);
+        state.wake();
+    }
+
+    /// Adds framed messages to what is sent together as soon as the transport takes more.
+    pub(super) fn gather(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut state = self.state();
+        write(&mut state.gathered);
         state.wake();
     }
 
@@ -124,6 +133,9 @@ impl http_body::Body for OutboxBody {
                 state.taken = chunk.end;
                 return Poll::Ready(Some(Ok(Frame::data(chunk.bytes))));
             }
+            if !state.gathered.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut state.gathered).into()))));
+            }
             if state.finished {
                 return Poll::Ready(None);
             }
@@ -165,5 +177,22 @@ mod tests {
         assert_eq!(next(&mut second).as_deref(), Some(&b"b"[..]));
         outbox.finish();
         assert_eq!(outbox.abandon(), (5, true));
+    }
+
+    #[test]
+    fn what_is_gathered_is_taken_together() {
+        let outbox = Outbox::default();
+        let mut body = outbox.body(Bytes::from_static(b"open"));
+        assert_eq!(next(&mut body).as_deref(), Some(&b"open"[..]));
+        outbox.gather(|buffer| buffer.extend(b"a"));
+        outbox.gather(|buffer| buffer.extend(b"b"));
+        assert_eq!(next(&mut body), None, "the server is not ready");
+        outbox.release();
+        assert_eq!(next(&mut body).as_deref(), Some(&b"ab"[..]));
+        outbox.gather(|buffer| buffer.extend(b"c"));
+        outbox.finish();
+        assert_eq!(next(&mut body).as_deref(), Some(&b"c"[..]));
+        let end = poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut body), context)).now_or_never();
+        assert!(matches!(end, Some(None)));
     }
 }

@@ -403,7 +403,7 @@ impl Driver {
     async fn connect(&mut self) -> Result<(MessageReader, BTreeMap<String, TopicId>), ClientError> {
         let once = async |token: Arc<super::session::Token>| {
             let body = tonic::body::Body::new(self.shared.outbox.body(self.opening.clone()));
-            let mut reader = frames::open(self.client.channel(), PATH, &token, &[], body).await?;
+            let mut reader = frames::open(self.client.channel(), PATH, &token, &http::HeaderMap::new(), body).await?;
             let first = reader.first().await?;
             Ok((reader, first))
         };

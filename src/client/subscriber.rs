@@ -1,31 +1,22 @@
 //! Subscribing: a topic's events from any point on, in order, without a gap or a repetition when the connection breaks.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
-use bytes::Bytes;
-use prost::Message as _;
+use http::HeaderMap;
 
 use super::{
     Client, ClientError, Event,
     backoff::Backoff,
     event::Publishers,
-    frames::{self, MessageReader, Read},
+    frames::{MessageReader, Read},
     outbox::Outbox,
-    session::Token,
+    subscription::{self, Arrived},
 };
 use crate::{
-    api::{
-        self, Frame, SubscriberMessage,
-        ensign::{Query, SubscribeReply, SubscribeRequest, Subscription, subscribe_reply, subscribe_request},
-    },
+    api::ensign::{Query, Subscription},
     model::{Position, Time},
     sys,
 };
-
-/// Asks the server to leave out what is under suspended and revoked data keys.
-const SKIP_HEADER: (&str, &str) = ("x-ensign-skip-unreadable", "true");
-
-const PATH: &str = "/ensign.v1beta1.Ensign/Subscribe";
 
 /// What to read, and how to behave.
 #[derive(Debug, Clone)]
@@ -228,7 +219,12 @@ impl Subscriber {
         while let Some(frame) =
             reader.message().map_err(|status| ClientError::from_status(self.client.endpoint(), &status))?
         {
-            let Some(event) = self.event(&frame)? else { continue };
+            let event = match subscription::read(&self.client, &frame, &mut self.publishers)? {
+                Arrived::Event(event) => event,
+                // The server drains.
+                Arrived::Closing => continue,
+                Arrived::Receipt(_) => return Err(self.client.protocol_error("a receipt without a consumer group")),
+            };
             if matches!(self.start, Start::Behind(seen) if event.offset.get() <= seen && event.offset.get() > 0) {
                 continue;
             }
@@ -257,24 +253,6 @@ impl Subscriber {
         self.reader = Some(reader);
         self.ended |= self.is_behind_stop();
         Ok(events)
-    }
-
-    /// The event in a message; none in one that only says that the end comes.
-    #[inline]
-    fn event(&mut self, frame: &Frame<'_>) -> Result<Option<Event>, ClientError> {
-        let event = match api::parse_subscribe_reply(frame.body) {
-            Ok(SubscriberMessage::Event(delivered)) => Event::read(&delivered, frame, &mut self.publishers),
-            Ok(SubscriberMessage::Other(reply)) => match reply.embed {
-                Some(subscribe_reply::Embed::Event(wrapper)) => Event::from_wire(wrapper),
-                // The server drains; the end of the stream follows and says how.
-                Some(subscribe_reply::Embed::CloseStream(_)) => return Ok(None),
-                Some(subscribe_reply::Embed::Ready(_)) | None => {
-                    return Err(self.client.protocol_error("an unexpected subscribe reply"));
-                }
-            },
-            Err(_) => return Err(self.client.protocol_error("a subscribe reply that can't be decoded")),
-        };
-        event.map(Some).map_err(|what| self.client.protocol_error(what))
     }
 
     /// Whether nothing that is wanted can come any more.
@@ -310,20 +288,8 @@ impl Subscriber {
             query: self.query().map(|query| Query { query, ..Query::default() }),
             group: None,
         };
-        let embed = subscribe_request::Embed::Subscription(subscription);
-        let opening = Bytes::from(api::frame(&SubscribeRequest { embed: Some(embed) }));
-        let asks: &[_] = if self.skip_unreadable { &[SKIP_HEADER] } else { &[] };
-        let once = async |token: Arc<Token>| {
-            let body = tonic::body::Body::new(self.outbox.body(opening.clone()));
-            let mut reader = frames::open(self.client.channel(), PATH, &token, asks, body).await?;
-            let first = reader.first().await?;
-            Ok((reader, first))
-        };
-        let (reader, first) = self.client.with_token(once).await?;
-        let reply = SubscribeReply::decode(first).ok().and_then(|reply| reply.embed);
-        if !matches!(reply, Some(subscribe_reply::Embed::Ready(_))) {
-            return Err(self.client.protocol_error("a subscription that does not start with ready"));
-        }
+        let asks: HeaderMap = self.skip_unreadable.then_some(subscription::SKIP_HEADER).into_iter().collect();
+        let (reader, _) = subscription::open(&self.client, subscription, &asks, &self.outbox).await?;
         if matches!(self.start, Start::Now) {
             // Should the connection break before the first event, the next one has to start here and not then.
             self.start = Start::Time(self.client.clock.now());
