@@ -53,6 +53,8 @@ pub enum InvalidRequest {
     Query(#[from] RangeError),
     #[error("unknown topic in query")]
     UnknownTopicInQuery,
+    #[error("a topic is named twice in the query")]
+    TopicTwiceInQuery,
     #[error("offset {offset} lies behind the end of the topic, which is {end}")]
     BeyondEnd { offset: Offset, end: Offset },
 }

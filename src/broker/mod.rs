@@ -13,6 +13,7 @@
 //! What it does not do: read tokens, speak a wire format, decode events, or keep keys.
 
 mod access;
+mod cursor;
 mod directory;
 mod entry;
 mod error;
@@ -28,6 +29,7 @@ mod query;
 mod record;
 mod registrar;
 mod subscribe;
+mod subscription;
 mod topics;
 
 #[cfg(any(test, fuzzing))]
@@ -45,8 +47,11 @@ pub use page::{Page, PageRequest};
 pub use policy::PolicyRequest;
 pub use project::ProjectTotals;
 pub use publish::{PublishSession, Refusal, Slot};
-pub use subscribe::{Delivery, Next, SubscribeRequest, Subscription};
+pub use subscribe::SubscribeRequest;
+pub use subscription::{Delivery, Next, Subscription, TopicBounds};
 pub use topics::NewTopic;
 
+#[cfg(test)]
+mod subscription_tests;
 #[cfg(test)]
 mod tests;

@@ -16,34 +16,38 @@ use crate::{
     sys::{Clock, Entropy, ManualClock},
 };
 
-const OWN: ProjectId = ProjectId(Ulid::from_bytes([1; 16]));
+pub(super) const OWN: ProjectId = ProjectId(Ulid::from_bytes([1; 16]));
 const FOREIGN: ProjectId = ProjectId(Ulid::from_bytes([2; 16]));
 
-struct Bench {
+pub(super) struct Bench {
     store: Store,
-    clock: ManualClock,
-    broker: Broker,
+    pub(super) clock: ManualClock,
+    pub(super) broker: Broker,
 }
 
 impl Bench {
-    async fn new() -> Bench {
+    pub(super) async fn new() -> Bench {
         let (store, clock) = (Store::memory(), ManualClock::default());
         clock.set(Time::from_millis(1_700_000_000_000));
         let broker = open(&store, &clock).await;
         Bench { store, clock, broker }
     }
 
+    pub(super) fn clock_time(&self) -> Time {
+        Clock::manual(self.clock.clone()).now()
+    }
+
     /// Stops and starts over the same store.
-    async fn reopen(&mut self) {
+    pub(super) async fn reopen(&mut self) {
         self.broker.close().await;
         self.broker = open(&self.store, &self.clock).await;
     }
 
-    async fn create(&self, name: &str) -> Arc<Topic> {
+    pub(super) async fn create(&self, name: &str) -> Arc<Topic> {
         self.broker.create_topic(&full(OWN), named(name)).await.unwrap()
     }
 
-    async fn destroy(&self, topic: &Topic) -> Result<TopicState, BrokerError> {
+    pub(super) async fn destroy(&self, topic: &Topic) -> Result<TopicState, BrokerError> {
         self.broker.remove_topic(&full(OWN), &topic.id.to_string(), 2).await.map(|(_, state)| state)
     }
 
@@ -61,7 +65,7 @@ impl Bench {
     }
 
     /// Waits until nothing is left of a topic that has been destroyed.
-    async fn gone(&self, topic: &Topic) {
+    pub(super) async fn gone(&self, topic: &Topic) {
         let mut changes = self.broker.directory().changes(OWN);
         while self.broker.directory().get(OWN, topic.id).is_some() {
             changes.changed().await.unwrap();

@@ -53,6 +53,12 @@ impl Cache {
         }
     }
 
+    /// How many blocks it has.
+    #[cfg(test)]
+    pub(super) fn blocks(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).blocks.len()
+    }
+
     /// Drops what is held of a topic.
     pub(super) fn forget(&self, topic: TopicId) {
         self.drop_where(|of, _| of == topic);

@@ -227,15 +227,20 @@ async fn a_suspended_version_is_closed_to_every_reader_until_it_is_resumed() {
     // Publishing goes on, and what is behind is read.
     bench.publish(&["four"]).await;
     assert_eq!(texts(topic.reader(Offset::new(4))).await.unwrap(), ["three", "four"]);
-    // A position within is none that can be told.
-    let inside = topic.seek(Position::Event(midway_event(&bench).await)).await;
+    // Where the block begins is known, and a position within is none that can be told.
+    let begins = first_id(&bench, 3).await;
+    assert_eq!(topic.seek(Position::Event(begins)).await.unwrap(), Offset::new(3));
+    bench.engine.suspend_key(PROJECT, 1).await.unwrap();
+    let inside = topic.seek(Position::Event(first_id(&bench, 1).await.plus(1))).await;
     assert!(matches!(inside, Err(FetchError::Closed { state: KeyState::Suspended, .. })));
+    bench.engine.resume_key(PROJECT, 1).await.unwrap();
     bench.engine.resume_key(PROJECT, 2).await.unwrap();
     assert_eq!(texts(topic.reader(Offset::FIRST)).await.unwrap(), ["one", "eins", "two", "three", "four"]);
 }
 
-async fn midway_event(bench: &Bench) -> crate::model::Rlid {
-    bench.store.blocks.read(TOPIC, Offset::new(3), 1).await.unwrap()[0].head.first_rlid
+/// The identifier of the first event of the block that begins with an offset.
+async fn first_id(bench: &Bench, base: u64) -> crate::model::Rlid {
+    bench.store.blocks.read(TOPIC, Offset::new(base), 1).await.unwrap()[0].head.first_rlid
 }
 
 /// Neither memory nor another process nor the records have it any more.

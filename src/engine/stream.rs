@@ -143,7 +143,23 @@ impl Topic {
         if block >= end {
             return Ok(end);
         }
-        let runs = self.load(block).await?;
+        let runs = if let Some(runs) = self.cached(block) {
+            runs
+        } else {
+            let fetched = self.fetch(block, 1).await?;
+            let stored = fetched.front().ok_or(FetchError::BeyondEnd { offset: block, end })?;
+            let head = &stored.head;
+            let begins = match (time, position) {
+                (Some(time), _) => head.first_committed >= time,
+                (None, Position::Event(id)) => head.first_rlid >= id,
+                (None, _) => true,
+            };
+            // The head tells that, without a look into the block, which may not be readable.
+            if begins {
+                return Ok(head.base);
+            }
+            self.decoded(stored).await?
+        };
         let run = runs.runs.iter().find(|run| match (time, position) {
             (Some(time), _) => run.committed >= time,
             (None, Position::Event(id)) => run.last_rlid() >= id,
@@ -228,9 +244,13 @@ impl Topic {
 
     /// The decoded block that holds an offset, if it is kept and may be read.
     pub(super) fn cached(&self, offset: Offset) -> Option<Arc<DecodedBlock>> {
-        let block = self.0.engine.0.cache.get(self.id(), offset)?;
-        // It may be stored under another version by now.
-        self.0.versions.borrow().closed(block.key_version).is_none().then_some(block)
+        self.0.engine.0.cache.get(self.id(), offset).filter(|block| self.may_read(block))
+    }
+
+    /// Whether the version of the data key that a decoded block was under is open now; it may be stored under another
+    /// one.
+    pub(super) fn may_read(&self, block: &DecodedBlock) -> bool {
+        self.0.versions.borrow().closed(block.key_version).is_none()
     }
 
     pub(super) fn project(&self) -> ProjectId {
@@ -241,15 +261,6 @@ impl Topic {
     pub(super) fn forget_version(&self, version: u32) {
         self.0.ciphers.lock().unwrap_or_else(PoisonError::into_inner).remove(&version);
         self.0.engine.0.cache.forget_version(self.id(), version);
-    }
-
-    async fn load(&self, offset: Offset) -> Result<Arc<DecodedBlock>, FetchError> {
-        if let Some(runs) = self.cached(offset) {
-            return Ok(runs);
-        }
-        let fetched = self.fetch(offset, 1).await?;
-        let block = fetched.front().ok_or(FetchError::BeyondEnd { offset, end: self.end_offset() })?;
-        self.decoded(block).await
     }
 
     /// Reads blocks from the store, from the one that holds an offset on. They stay as they are stored until it is their turn:

@@ -205,3 +205,58 @@ async fn many_publishers_at_once_give_one_dense_order() {
     assert!(found.windows(2).all(|pair| pair[0].1 < pair[1].1));
     assert_eq!(topic.tally().await.unwrap().events, 800);
 }
+
+/// A position is found by the index and by the heads of blocks: of a thousand blocks at most one is decoded.
+#[tokio::test]
+async fn seeking_decodes_at_most_the_block_that_it_finds() {
+    let bench = Bench::new().await;
+    let mut ids = Vec::new();
+    for number in 0..1_000 {
+        bench.clock.set(Time::from_millis(1_000 + 10 * number));
+        ids.push(bench.publish(&["a", "b"]).await.first_rlid);
+    }
+    let time = |number: i64, nanos| Time::from_millis(1_000 + 10 * number).plus_nanos(nanos);
+    for (position, offset, decoded) in [
+        (Position::Start, 1, 0),
+        (Position::End, 2_001, 0),
+        (Position::Offset(Offset::new(700)), 700, 0),
+        (Position::Event(ids[0]), 1, 0),
+        (Position::Event(ids[500]), 1_001, 0),
+        (Position::Event(ids[500].plus(1)), 1_002, 1),
+        (Position::Event(ids[999].plus(2)), 2_001, 0),
+        (Position::Time(time(321, 0)), 643, 0),
+        (Position::Time(time(321, 1)), 645, 0),
+        (Position::Time(time(-1, 0)), 1, 0),
+        (Position::Time(time(1_000, 0)), 2_001, 0),
+        (Position::Ago(10_000_000), 1_997, 0),
+    ] {
+        let engine = open(&bench.store, &bench.clock).await;
+        let topic = engine.topic(TOPIC, PROJECT).await.unwrap();
+        assert_eq!(topic.seek(position).await.unwrap(), Offset::new(offset), "{position}");
+        assert_eq!(engine.0.cache.blocks(), decoded, "{position}");
+    }
+}
+
+/// Whether it may hold what it reads or not, and looks ahead or not, a reader gives the same events.
+#[tokio::test]
+async fn a_reader_that_may_hold_nothing_reads_again() {
+    let bench = Bench::new().await;
+    let mut times = Vec::new();
+    for number in 0..60 {
+        bench.clock.advance(std::time::Duration::from_millis(number % 3));
+        times.extend(std::iter::repeat_n(bench.publish(&["a", "b"]).await.at, 2));
+    }
+    bench.engine.compact(|topic| (topic == TOPIC).then_some(PROJECT)).await.unwrap();
+    for held_bytes_max in [0, usize::MAX] {
+        let engine = open(&bench.store, &bench.clock).await;
+        let mut reader = engine.topic(TOPIC, PROJECT).await.unwrap().reader(Offset::new(2));
+        reader.hold_at_most(held_bytes_max);
+        let mut found = Vec::new();
+        while let Some(time) = reader.peek().await.unwrap() {
+            let slice = reader.read_until(time).await.unwrap().unwrap();
+            assert!(slice.events().all(|event| event.committed() == time));
+            found.extend(slice.events().map(|event| event.committed()));
+        }
+        assert_eq!(found, times[1..], "holding {held_bytes_max}");
+    }
+}

@@ -1,6 +1,6 @@
 //! What fuzzers feed with arbitrary text: queries.
 
-use super::{RangeError, RangeQuery};
+use super::{RangeError, RangeQuery, TopicRange};
 
 /// A query is read or refused at a place that is in the text; one that is read means the same with quotes around its topic.
 pub fn fuzz_range(data: &[u8]) {
@@ -8,10 +8,13 @@ pub fn fuzz_range(data: &[u8]) {
     match RangeQuery::parse(text) {
         Ok(query) => {
             assert_eq!(RangeQuery::parse(&format!(" {text};")), Ok(query.clone()), "{text:?}");
-            if !query.topic.contains(['\'', '\\']) {
-                let quoted = format!("select * from '{}'", query.topic);
-                let read = RangeQuery::parse(&quoted).map(|again| again.topic);
-                assert_eq!(read, Ok(query.topic), "{text:?}");
+            for TopicRange { topic, .. } in query.topics.into_iter().filter(|range| !range.topic.contains(['\'', '\\']))
+            {
+                let quoted = format!("select * from other, '{topic}'");
+                let read = RangeQuery::parse(&quoted).map(|again| again.topics.into_iter().map(|range| range.topic));
+                let alone = topic == "other";
+                assert_eq!(read.is_err(), alone, "{text:?}");
+                assert!(alone || read.is_ok_and(|mut topics| topics.nth(1) == Some(topic)), "{text:?}");
             }
         }
         Err(RangeError::Empty) => assert!(text.trim().is_empty()),
@@ -33,7 +36,8 @@ mod tests {
 
     #[test]
     fn queries() {
-        let seeds: [&[u8]; 6] = [
+        let seeds: [&[u8]; 7] = [
+            b"SELECT * FROM flights OFFSET 5, orders.eu AFTER '-15m' BEFORE 'now','two words' BEFORE 17",
             b"SELECT * FROM orders.eu OFFSET 12 BEFORE '2026-11-21T12:00:00Z'",
             b"select * from 'two words' after '064zsevshm000016';",
             b"SELECT * FROM \"quoted\" OFFSET '064zsevshm000016' -- remark",

@@ -1,20 +1,30 @@
-//! `SELECT * FROM topic [OFFSET n | OFFSET 'id' | AFTER 'time or id'] [BEFORE 'time or id']`.
+//! `SELECT * FROM topic [OFFSET n | OFFSET 'id' | AFTER place] [BEFORE place] {, topic …}`, where a place is an offset, or
+//! any [`Position`] in quotes.
+
+use std::collections::HashSet;
 
 use sqlparser::{
     dialect::GenericDialect,
     tokenizer::{Location, Token, TokenWithSpan, Tokenizer},
 };
 
-use crate::model::{Offset, Position, Rlid, Time};
+use crate::model::{Offset, Position, Rlid};
 
-/// Which part of which topic is asked for.
+/// Which parts of which topics are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RangeQuery {
+    /// At least one; none is written twice in the same way.
+    pub topics: Vec<TopicRange>,
+}
+
+/// Which part of one topic is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicRange {
     /// The topic's name or its ULID, as it was written.
     pub topic: String,
     /// Where to start; `None` when the query does not say.
     pub from: Option<Position>,
-    /// What to stop before; `None` when the query does not say. Either an event or a time.
+    /// What to stop before; `None` when the query does not say.
     pub until: Option<Position>,
 }
 
@@ -71,22 +81,20 @@ impl Parser<'_> {
         if !self.keyword("FROM") {
             return Err(self.syntax("invalid select fields statement"));
         }
-        let topic = self.topic()?;
-        let mut query = RangeQuery { topic, from: None, until: None };
+        let mut query = RangeQuery { topics: Vec::new() };
+        let mut named = HashSet::new();
         loop {
-            if query.from.is_none() && self.keyword("OFFSET") {
-                query.from = Some(self.offset()?);
-            } else if query.from.is_none() && self.keyword("AFTER") {
-                query.from = Some(match self.place("invalid after clause")? {
-                    Position::Event(id) => Position::Event(id.plus(1)),
-                    Position::Time(time) => Position::Time(time.plus_nanos(1)),
-                    other => other,
-                });
-            } else if query.until.is_none() && self.keyword("BEFORE") {
-                query.until = Some(self.place("invalid before clause")?);
-            } else {
+            let start = self.position();
+            let range = self.range()?;
+            if !named.insert(range.topic.clone()) {
+                let near = near(self.text, start);
+                return Err(RangeError::Syntax { position: start, near, what: "topic has already been named" });
+            }
+            query.topics.push(range);
+            if *self.peek() != Token::Comma {
                 break;
             }
+            self.advance();
         }
         while *self.peek() == Token::SemiColon {
             self.advance();
@@ -97,6 +105,22 @@ impl Parser<'_> {
             Token::Word(word) if is(word, "LIMIT") => Err(self.unsupported("LIMIT")),
             Token::Word(word) if is(word, "OFFSET") => Err(self.syntax("offset has already been set")),
             _ => Err(self.syntax("invalid from clause")),
+        }
+    }
+
+    /// A topic with its clauses.
+    fn range(&mut self) -> Result<TopicRange, RangeError> {
+        let mut range = TopicRange { topic: self.topic()?, from: None, until: None };
+        loop {
+            if range.from.is_none() && self.keyword("OFFSET") {
+                range.from = Some(self.offset()?);
+            } else if range.from.is_none() && self.keyword("AFTER") {
+                range.from = Some(behind(self.place("invalid after clause")?));
+            } else if range.until.is_none() && self.keyword("BEFORE") {
+                range.until = Some(self.place("invalid before clause")?);
+            } else {
+                return Ok(range);
+            }
         }
     }
 
@@ -116,7 +140,7 @@ impl Parser<'_> {
         }
         let start = self.position();
         while self.at < self.tokens.len()
-            && !matches!(self.peek(), Token::Whitespace(_) | Token::SemiColon | Token::EOF)
+            && !matches!(self.peek(), Token::Whitespace(_) | Token::Comma | Token::SemiColon | Token::EOF)
         {
             self.at += 1;
         }
@@ -149,15 +173,14 @@ impl Parser<'_> {
         Ok(position)
     }
 
-    /// A quoted time or event id.
+    /// An offset, or any position in quotes.
     fn place(&mut self, what: &'static str) -> Result<Position, RangeError> {
-        let Token::SingleQuotedString(text) = self.peek() else {
-            return Err(self.syntax(what));
+        let position = match self.peek() {
+            Token::Number(digits, _) => digits.parse().ok().map(|offset| Position::Offset(Offset::new(offset))),
+            Token::SingleQuotedString(text) => text.parse().ok(),
+            _ => None,
         };
-        let position = Rlid::parse(text)
-            .map(Position::Event)
-            .or_else(|_| Time::parse(text).map(Position::Time))
-            .map_err(|_| self.syntax(what))?;
+        let position = position.ok_or_else(|| self.syntax(what))?;
         self.advance();
         Ok(position)
     }
@@ -199,6 +222,18 @@ impl Parser<'_> {
     }
 }
 
+/// Behind the event at a position, and later than a time.
+fn behind(position: Position) -> Position {
+    match position {
+        Position::Start | Position::End => position,
+        Position::Offset(offset) => Position::Offset(offset.plus(1)),
+        // Behind the last identifier that there can be is that one again, not the first.
+        Position::Event(id) => Position::Event(id.max(id.plus(1))),
+        Position::Time(time) => Position::Time(time.plus_nanos(1)),
+        Position::Ago(nanos) => Position::Ago(nanos.saturating_sub(1)),
+    }
+}
+
 fn is(word: &sqlparser::tokenizer::Word, keyword: &str) -> bool {
     word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword)
 }
@@ -221,9 +256,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::Time;
+
+    fn range(topic: &str, from: Option<Position>, until: Option<Position>) -> TopicRange {
+        TopicRange { topic: topic.to_owned(), from, until }
+    }
 
     fn check(text: &str, topic: &str, from: Option<Position>, until: Option<Position>) {
-        assert_eq!(RangeQuery::parse(text), Ok(RangeQuery { topic: topic.to_owned(), from, until }), "{text}");
+        assert_eq!(RangeQuery::parse(text), Ok(RangeQuery { topics: vec![range(topic, from, until)] }), "{text}");
     }
 
     fn check_error(text: &str, expected: &str) {
@@ -249,6 +289,46 @@ mod tests {
             Some(Position::Event(id)),
         );
         check("SELECT * FROM 01ARYZ6S41041061050R3GG28A", "01ARYZ6S41041061050R3GG28A", None, None);
+    }
+
+    #[test]
+    fn every_position_has_a_clause() {
+        let offset = |number| Some(Position::Offset(Offset::new(number)));
+        check("SELECT * FROM f AFTER 16 BEFORE 20", "f", offset(17), offset(20));
+        check("SELECT * FROM f AFTER '16' BEFORE '20'", "f", offset(17), offset(20));
+        check("SELECT * FROM f AFTER 'start' BEFORE 'now'", "f", Some(Position::Start), Some(Position::End));
+        check("SELECT * FROM f AFTER 'end'", "f", Some(Position::End), None);
+        let last = Rlid::parse("zzzzzzzzzzzzzzzz").unwrap();
+        check("SELECT * FROM f AFTER 'zzzzzzzzzzzzzzzz'", "f", Some(Position::Event(last)), None);
+        let (from, until) = (Position::Ago(899_999_999_999), Position::Ago(60_000_000_000));
+        check("SELECT * FROM f AFTER '-15m' BEFORE '-1m'", "f", Some(from), Some(until));
+        check_error(
+            "SELECT * FROM f BEFORE 99999999999999999999",
+            r#"syntax error at position 23 near "99999999999999999999": invalid before clause"#,
+        );
+    }
+
+    #[test]
+    fn several_topics_have_clauses_of_their_own() {
+        let time = Time::parse("2026-11-21T09:00:00Z").unwrap();
+        let expected = vec![
+            range("flights", Some(Position::Offset(Offset::new(6))), None),
+            range("orders.v1", Some(Position::Time(time.plus_nanos(1))), Some(Position::End)),
+            range("two words", None, None),
+        ];
+        for text in [
+            "SELECT * FROM flights OFFSET 5, orders.v1 AFTER '2026-11-21T09:00:00Z' BEFORE 'now', 'two words'",
+            "SELECT * FROM flights OFFSET 5,orders.v1 BEFORE 'now' AFTER '2026-11-21T09:00:00Z','two words';",
+        ] {
+            assert_eq!(RangeQuery::parse(text), Ok(RangeQuery { topics: expected.clone() }), "{text}");
+        }
+        let expected = vec![range("a", None, None), range("b", None, None)];
+        assert_eq!(RangeQuery::parse("SELECT * FROM a,b"), Ok(RangeQuery { topics: expected }));
+        check_error("SELECT * FROM a, b, a", r#"syntax error at position 20 near "a": topic has already been named"#);
+        check_error("SELECT * FROM a,", r#"syntax error at position 16 near "": invalid topic identifier"#);
+        check_error("SELECT * FROM a,,b", r#"syntax error at position 16 near ",b": invalid topic identifier"#);
+        check_error("SELECT * FROM a OFFSET 1 b", r#"syntax error at position 25 near "b": invalid from clause"#);
+        check_error("SELECT * FROM a BEFORE -3", r#"syntax error at position 23 near "-3": invalid before clause"#);
     }
 
     #[test]
