@@ -7,7 +7,7 @@ use super::{
     bench, compact, complete, completions, dev_server, encryption, env, exit_codes, expect, info, invite, key, login,
     logout, mail, man, member, org,
     output::{Color, Format},
-    password, profile, project, publish, register, serve, status, tail, tenant, topic, verify, whoami,
+    password, profile, project, publish, register, replay, serve, status, tail, tenant, topic, verify, whoami,
 };
 
 /// Event streams for developers
@@ -115,6 +115,7 @@ pub(super) enum Command {
     Publish(publish::Args),
     Tail(tail::Args),
     Expect(expect::Args),
+    Replay(replay::Args),
     Encryption(encryption::Args),
     Verify(verify::Args),
     Compact(compact::Args),
@@ -159,6 +160,7 @@ impl Command {
             | Command::Publish(_)
             | Command::Tail(_)
             | Command::Expect(_)
+            | Command::Replay(_)
             | Command::Bench(_) => (true, true, true),
             Command::Serve(_) | Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {

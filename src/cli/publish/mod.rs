@@ -15,13 +15,14 @@ use clap_complete::ArgValueCandidates;
 
 use super::{
     Context, complete,
+    destination::Destination,
     error::{CliError, Result},
     event_args::{MetaArg, MimetypeArg},
     progress::ProgressLine,
     topic_keys,
 };
 use crate::{
-    client::{Client, ClientError, Code, Outcome, Publisher, PublisherOptions, Sealer},
+    client::{Outcome, Publisher, PublisherOptions, Sealer},
     model::{Schema, TopicId},
 };
 use format::InputFormat;
@@ -145,7 +146,9 @@ impl Args {
             topic_keys::require(context, &self.topic)?;
         }
         let client = context.connect_with_key("publisher").await?;
-        let (publisher, topic) = self.open(context, &client).await?;
+        // A key for a topic that is yet to be made can't be there.
+        let destination = Destination { topic: &self.topic, may_create: !self.no_create && !self.encrypt };
+        let (publisher, topic) = destination.open(context, &client, PublisherOptions::default()).await?;
         let sealer = self.encrypt.then(|| topic_keys::sealer(context, &self.topic, topic)).transpose()?;
         let sealed_before = sealer.as_ref().map_or(0, Sealer::sealed);
         let mut report = Report::new(&self.topic, &inputs, context.clock.clone());
@@ -163,47 +166,6 @@ impl Args {
             topic_keys::count(context, &self.topic, sealer, sealed_before);
         }
         report.finish(context, outcome, ended)
-    }
-
-    /// Opens a stream to the topic, which is made when there is none.
-    async fn open(&self, context: &Context, client: &Client) -> Result<(Publisher, TopicId)> {
-        let options = PublisherOptions { topics: vec![self.topic.clone()], ..PublisherOptions::default() };
-        let about = |error: ClientError| CliError::from(error).about(format!("topic {}", self.topic));
-        let publisher = match Publisher::open(client, options.clone()).await {
-            Err(error) if error.code() == Some(Code::FailedPrecondition) => {
-                self.create(context, client).await?;
-                Publisher::open(client, options).await.map_err(about)?
-            }
-            opened => opened.map_err(about)?,
-        };
-        let topics = publisher.topics();
-        let topic = topics.get(&self.topic).or_else(|| topics.values().next()).copied();
-        let topic = topic.ok_or_else(|| self.unknown())?;
-        Ok((publisher, topic))
-    }
-
-    async fn create(&self, context: &Context, client: &Client) -> Result<()> {
-        // A key for a topic that is yet to be made can't be there.
-        if self.no_create || self.encrypt {
-            return Err(self.unknown());
-        }
-        match client.create_topic(&self.topic).await {
-            Ok(_) => {
-                context.output.note(&format!("created topic {}", self.topic));
-                Ok(())
-            }
-            // Somebody else was faster.
-            Err(error) if error.is_already_exists() => Ok(()),
-            Err(error) if error.code() == Some(Code::PermissionDenied) => {
-                Err(CliError::not_found(format!("there is no topic {}, and this key may not make it", self.topic)))
-            }
-            Err(error) => Err(CliError::from(error).about(format!("topic {}", self.topic))),
-        }
-    }
-
-    fn unknown(&self) -> CliError {
-        CliError::not_found(format!("there is no topic {}", self.topic))
-            .hint(format!("make it with `ensign topic create {}`", self.topic))
     }
 }
 

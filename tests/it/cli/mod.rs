@@ -16,6 +16,7 @@ mod machine;
 mod members;
 mod profiles;
 mod projects;
+mod replay;
 mod serve;
 mod tls;
 mod topic_keys;
