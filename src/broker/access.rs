@@ -19,13 +19,17 @@ pub enum Operation {
     TopicNames,
     TopicExists,
     Info,
+    ListGroups,
+    ShowGroup,
+    SeekGroup,
+    RemoveGroup,
 }
 
 /// Any of these lets a caller ask which topics there are.
 const NAME_READERS: &[Permission] = &[Permission::TopicsRead, Permission::Publisher, Permission::Subscriber];
 
 impl Operation {
-    pub const ALL: [Operation; 13] = [
+    pub const ALL: [Operation; 17] = [
         Operation::Publish,
         Operation::Subscribe,
         Operation::Query,
@@ -39,13 +43,21 @@ impl Operation {
         Operation::TopicNames,
         Operation::TopicExists,
         Operation::Info,
+        Operation::ListGroups,
+        Operation::ShowGroup,
+        Operation::SeekGroup,
+        Operation::RemoveGroup,
     ];
 
     pub const fn needs(self) -> Needs {
         match self {
             Operation::Publish => Needs::All(&[Permission::Publisher]),
-            Operation::Subscribe | Operation::Explain => Needs::All(&[Permission::Subscriber]),
-            Operation::Query => Needs::Any(&[Permission::Subscriber, Permission::TopicsRead]),
+            Operation::Subscribe | Operation::Explain | Operation::SeekGroup | Operation::RemoveGroup => {
+                Needs::All(&[Permission::Subscriber])
+            }
+            Operation::Query | Operation::ListGroups | Operation::ShowGroup => {
+                Needs::Any(&[Permission::Subscriber, Permission::TopicsRead])
+            }
             Operation::ListTopics | Operation::RetrieveTopic => Needs::All(&[Permission::TopicsRead]),
             Operation::CreateTopic => Needs::All(&[Permission::TopicsCreate]),
             Operation::ArchiveTopic | Operation::SetPolicy => Needs::All(&[Permission::TopicsEdit]),
@@ -104,6 +116,10 @@ mod tests {
             ("TopicNames", "topics:read or publisher or subscriber"),
             ("TopicExists", "topics:read or publisher or subscriber"),
             ("Info", "topics:read and metrics:read"),
+            ("ListGroups", "subscriber or topics:read"),
+            ("ShowGroup", "subscriber or topics:read"),
+            ("SeekGroup", "subscriber"),
+            ("RemoveGroup", "subscriber"),
         ];
         let expected = expected.map(|(operation, needs)| (operation.to_owned(), needs.to_owned()));
         assert_eq!(table, expected);

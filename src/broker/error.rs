@@ -57,6 +57,20 @@ pub enum InvalidRequest {
     TopicTwiceInQuery,
     #[error("offset {offset} lies behind the end of the topic, which is {end}")]
     BeyondEnd { offset: Offset, end: Offset },
+    #[error("the name of a consumer group has at most 256 bytes of printable text")]
+    GroupName,
+    #[error("missing consumer group")]
+    MissingGroup,
+    #[error("a consumer group has no end: BEFORE cannot be used in its query")]
+    GroupEnd,
+    #[error("the delivery timeout of a consumer group must be more than 0 and at most 24 hours")]
+    GroupTimeout,
+    #[error("the window of a consumer group must be from 16 to 1000000 events, and not {0}")]
+    GroupWindow(u32),
+    #[error("invalid dead-letter topic: {0}")]
+    DeadLetterTopic(#[source] NameError),
+    #[error("unknown topic {0:?} in topic offsets")]
+    UnknownTopicInOffsets(String),
 }
 
 /// Which request could not be carried out because of something that is not the caller's doing.
@@ -70,6 +84,8 @@ pub enum FailedRequest {
     Policy,
     #[error("unable to process project info request")]
     Info,
+    #[error("could not process consumer group request")]
+    Group,
     #[error("could not open subscriber stream")]
     Subscribe,
 }
@@ -119,6 +135,22 @@ pub enum BrokerError {
     Changed,
     #[error("no space left to store topics")]
     NoSpace,
+    #[error("consumer group not found")]
+    GroupNotFound,
+    #[error("the consumer group was removed")]
+    GroupRemoved,
+    /// Members that are connected rely on the settings that there are.
+    #[error("the consumer group has other settings, and other members are connected: {setting} is {has}, not {wanted}")]
+    GroupSettings { setting: &'static str, has: String, wanted: String },
+    #[error("members of the consumer group are connected; they are disconnected when the removal is forced")]
+    GroupInUse,
+    #[error("the project has too many consumer groups: {0} at most")]
+    TooManyGroups(usize),
+    #[error("the consumer group has too many members: {0} at most")]
+    TooManyMembers(usize),
+    /// The records failed; what a group does from now on could not be remembered.
+    #[error("the progress of consumer groups cannot be kept any more; restart the broker to recover")]
+    GroupStopped,
     #[error("the broker is shutting down")]
     Closed,
     #[error("{0}")]
@@ -160,20 +192,24 @@ impl BrokerError {
         match self {
             BrokerError::NotAuthorized => Code::PermissionDenied,
             BrokerError::Invalid(_) => Code::InvalidArgument,
-            BrokerError::NotFound => Code::NotFound,
+            BrokerError::NotFound | BrokerError::GroupNotFound => Code::NotFound,
             BrokerError::NameTaken | BrokerError::IdTaken => Code::AlreadyExists,
             BrokerError::NoTopics
             | BrokerError::Archived
             | BrokerError::NotRemovable(_)
             | BrokerError::NotChangeable(_)
+            | BrokerError::GroupSettings { .. }
+            | BrokerError::GroupInUse
             // It is as somebody wanted it, and no damage.
             | BrokerError::Unreadable(FetchError::Closed { .. }) => Code::FailedPrecondition,
             BrokerError::Unreadable(_) => Code::DataLoss,
-            BrokerError::Changed => Code::Aborted,
-            BrokerError::NoSpace => Code::ResourceExhausted,
+            BrokerError::Changed | BrokerError::GroupRemoved => Code::Aborted,
+            BrokerError::NoSpace | BrokerError::TooManyGroups(_) | BrokerError::TooManyMembers(_) => {
+                Code::ResourceExhausted
+            }
             BrokerError::Closed => Code::Unavailable,
             BrokerError::Unimplemented(_) => Code::Unimplemented,
-            BrokerError::Failed { .. } => Code::Internal,
+            BrokerError::GroupStopped | BrokerError::Failed { .. } => Code::Internal,
         }
     }
 }

@@ -6,6 +6,7 @@ use super::{
     directory::Directory,
     entry::{Availability, TopicEntry},
     error::OpenBrokerError,
+    group::{EventForm, Groups, KeptGroups},
     page::PageTokens,
     record,
     registrar::Registrar,
@@ -29,6 +30,7 @@ pub struct Broker {
     pub(super) clock: Clock,
     pub(super) entropy: Entropy,
     pub(super) tokens: Arc<PageTokens>,
+    pub(super) groups: Groups,
 }
 
 /// Every topic in the records and the project that it belongs to, for those who look at a store that no broker uses.
@@ -43,12 +45,14 @@ pub async fn list_topics(records: &Records) -> Result<Vec<(TopicId, ProjectId)>,
 }
 
 impl Broker {
-    /// Loads all topics, and takes up the deletions that were interrupted. Needs a Tokio runtime.
+    /// Loads all topics and consumer groups, and takes up the deletions that were interrupted. `form` is what is known of events'
+    /// bytes. Needs a Tokio runtime.
     pub async fn open(
         records: Records,
         engine: Engine,
         clock: Clock,
         entropy: Entropy,
+        form: EventForm,
     ) -> Result<Broker, OpenBrokerError> {
         let tokens = Arc::new(PageTokens::open(&records, &entropy).await?);
         let directory = Directory::default();
@@ -69,8 +73,13 @@ impl Broker {
                 break;
             }
         }
-        let registrar = Registrar::start(records, engine.clone(), clock.clone(), directory.clone(), interrupted);
-        Ok(Broker { directory, registrar, engine, clock, entropy, tokens })
+        let kept = KeptGroups::load(&records, &directory, &clock).await?;
+        let workings = (engine.clone(), clock.clone(), directory.clone(), kept.keeper.clone());
+        let registrar = Registrar::start(records.clone(), workings, interrupted);
+        let streams = (records, engine.clone());
+        let topics = (directory.clone(), registrar.clone());
+        let groups = Groups::start(kept, streams, topics, (clock.clone(), entropy.clone()), form);
+        Ok(Broker { directory, registrar, engine, clock, entropy, tokens, groups })
     }
 
     /// The topics that there are, as open streams look them up.
@@ -94,8 +103,10 @@ impl Broker {
         self.engine.compact(move |topic| directory.project_of(topic)).await
     }
 
-    /// Waits for the changes that were asked for, deletions included; topics cannot be changed afterwards.
+    /// Ends the members of consumer groups and keeps how far they came, and waits for the changes that were asked for, deletions
+    /// included; topics and groups cannot be changed afterwards.
     pub async fn close(&self) {
         self.registrar.close().await;
+        self.groups.close().await;
     }
 }

@@ -40,7 +40,10 @@ pub use access::Operation;
 pub use directory::Directory;
 pub use entry::{Availability, TopicEntry};
 pub use error::{BrokerError, Cause, FailedRequest, InvalidRequest, OpenBrokerError};
-pub use group::Verdict;
+pub use group::{
+    Acks, EventForm, GroupCounts, GroupInfo, GroupLag, GroupSettings, GroupSummary, GroupTopicInfo, JoinRequest,
+    Member, MemberInfo, Receipt, Terms, Verdict,
+};
 pub use handle::{Broker, list_topics};
 pub use info::{ProjectInfo, TopicInfo};
 pub use lag::Lags;

@@ -66,6 +66,7 @@ impl<T> Page<T> {
 pub(super) enum List {
     Topics = 1,
     Names = 2,
+    Groups = 3,
 }
 
 /// Issues and reads tokens.

@@ -36,9 +36,10 @@ impl Broker {
         Ok(totals)
     }
 
-    /// Destroys all topics of a project. The caller has made sure that whoever asks may do so, and that nobody makes
+    /// Destroys all topics and consumer groups of a project. The caller has made sure that whoever asks may do so, and that nobody makes
     /// another one. What was destroyed before a failure stays so.
     pub async fn destroy_topics(&self, project: ProjectId) -> Result<(), BrokerError> {
+        self.remove_groups(project).await?;
         loop {
             let Some(entry) = self.live_topics(project).next() else { return Ok(()) };
             match self.registrar.destroy(entry).await {

@@ -2,7 +2,7 @@
 //! middle cannot leave the records and the directory apart.
 //!
 //! A topic is destroyed in three steps: one transaction marks it as being deleted, frees its name and deletes its salt;
-//! the engine ends its stream and gives up its blocks; its record goes. The first makes it final, and the other two
+//! the engine ends its stream and gives up its blocks; its record goes, and how far groups were in it. The first makes it final, and the other two
 //! are taken up again when the broker is opened.
 
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use super::{
     directory::Directory,
     entry::TopicEntry,
     error::{BrokerError, FailedRequest},
+    group::Keeper,
     record,
 };
 use crate::{
@@ -65,13 +66,11 @@ impl Registrar {
     /// Starts the actor, which first takes up the topics whose deletion was interrupted.
     pub(super) fn start(
         records: Records,
-        engine: Engine,
-        clock: Clock,
-        directory: Directory,
+        (engine, clock, directory, keeper): (Engine, Clock, Directory, Keeper),
         interrupted: Vec<Arc<TopicEntry>>,
     ) -> Registrar {
         let (sender, commands) = mpsc::channel(WAITING_MAX);
-        let mut actor = Actor { records, engine, clock, directory, endings: JoinSet::new() };
+        let mut actor = Actor { records, engine, clock, directory, keeper, endings: JoinSet::new() };
         for entry in interrupted {
             actor.end(entry);
         }
@@ -117,6 +116,7 @@ struct Actor {
     engine: Engine,
     clock: Clock,
     directory: Directory,
+    keeper: Keeper,
     /// The deletions whose second step is under way; each gives its topic when that is done, and nothing when it has to
     /// be tried again at the next start.
     endings: JoinSet<Option<Arc<TopicEntry>>>,
@@ -248,6 +248,7 @@ impl Actor {
 
     /// The third step of a deletion.
     async fn forget(&mut self, entry: &TopicEntry) {
+        self.keeper.forget_topic(entry.project(), entry.id()).await;
         let key = record::topic_key(entry.id());
         let transaction = Transaction::new().check(key.clone(), Some(entry.versioned().1)).delete(key);
         match self.records.commit(transaction).await {

@@ -76,7 +76,7 @@ impl Broker {
     }
 
     /// The topics that a query names, among those that the subscription has, with where they start and stop.
-    fn ranges(
+    pub(super) fn ranges(
         &self,
         project: ProjectId,
         entries: &[Arc<TopicEntry>],
@@ -99,7 +99,7 @@ impl Broker {
 }
 
 /// A topic, where to start in it, and what to stop before.
-type Range = (Arc<TopicEntry>, Option<Position>, Option<Position>);
+pub(super) type Range = (Arc<TopicEntry>, Option<Position>, Option<Position>);
 
 impl Subscription {
     /// A cursor in a topic; none when it has been destroyed meanwhile.

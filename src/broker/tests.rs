@@ -77,7 +77,7 @@ async fn open(store: &Store, clock: &ManualClock) -> Broker {
     let (clock, entropy) = (Clock::manual(clock.clone()), Entropy::real());
     let root = RootKey::new(&Secret::new([7; 32])).unwrap();
     let engine = Engine::open(store.clone(), root, clock.clone(), entropy.clone()).await.unwrap();
-    Broker::open(store.records.clone(), engine, clock, entropy).await.unwrap()
+    Broker::open(store.records.clone(), engine, clock, entropy, EventForm::OPAQUE).await.unwrap()
 }
 
 fn caller(project: Option<ProjectId>, permissions: &[Permission]) -> Principal {

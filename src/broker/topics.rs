@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{
-        Principal, ProjectId, Sharding, Topic, TopicId, TopicName, TopicState, Ulid,
+        Deduplication, Principal, ProjectId, Sharding, Time, Topic, TopicId, TopicName, TopicState, Ulid,
         limits::{PAGE_BYTES_TARGET, TOPIC_BYTES_MAX},
     },
     sys::new_ulid,
@@ -55,18 +55,11 @@ impl Broker {
             return Err(InvalidRequest::UnusableId.into());
         }
         let name = TopicName::parse(&wanted.name).map_err(InvalidRequest::Name)?;
-        let now = self.clock.now();
         let topic = Topic {
-            id,
-            project,
-            name,
-            state: TopicState::Ready,
             readonly: wanted.readonly,
             deduplication,
-            sharding: Sharding::Unknown,
-            created: now,
-            modified: now,
             extra: wanted.extra,
+            ..plain_topic(id, project, name, self.clock.now())
         };
         if bytes_of(&topic) > TOPIC_BYTES_MAX {
             return Err(InvalidRequest::TopicTooLarge.into());
@@ -139,6 +132,22 @@ impl Broker {
         }
         self.registrar.destroy(entry.clone()).await?;
         Ok((entry.id(), TopicState::Deleting))
+    }
+}
+
+/// A topic as it is when nothing else is asked for.
+pub(super) fn plain_topic(id: TopicId, project: ProjectId, name: TopicName, now: Time) -> Topic {
+    Topic {
+        id,
+        project,
+        name,
+        state: TopicState::Ready,
+        readonly: false,
+        deduplication: Deduplication::default(),
+        sharding: Sharding::Unknown,
+        created: now,
+        modified: now,
+        extra: Vec::new(),
     }
 }
 

@@ -50,7 +50,7 @@ pub use verify::BlockVerifier;
 pub use versions::{KeyState, KeyStatus, KeyVersion, Rewrite};
 
 use crate::{
-    model::{ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},
+    model::{Offset, ProjectId, TopicId, limits::INFLIGHT_BYTES_MAX},
     store::{AppendError, HealthError, Stats, Store, Transaction},
     sys::{Clock, Entropy},
 };
@@ -146,6 +146,11 @@ impl Engine {
     pub async fn topic(&self, topic: TopicId, project: ProjectId) -> Result<Topic, OpenError> {
         let cell = self.topics().entry(topic).or_default().clone();
         cell.get_or_try_init(|| Topic::open(self.clone(), topic, project)).await.cloned()
+    }
+
+    /// The committed end of a topic that is open, as of now.
+    pub fn end_offset(&self, topic: TopicId) -> Option<Offset> {
+        self.topics().get(&topic)?.get().map(Topic::end_offset)
     }
 
     /// Waits until there is room for this many bytes of events that are accepted and not committed. The permit is

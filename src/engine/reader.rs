@@ -226,8 +226,29 @@ impl Slice {
         self
     }
 
+    /// Cuts off what lies before `start`.
+    #[must_use]
+    pub fn starting_at(mut self, start: Offset) -> Slice {
+        self.from = self.from.max(start);
+        self
+    }
+
     pub fn is_empty(&self) -> bool {
         self.from >= self.until
+    }
+
+    /// The offset of the first event, and the one behind the last.
+    pub fn bounds(&self) -> (Offset, Offset) {
+        (self.from, self.until)
+    }
+
+    /// The parts of its runs that it has: the first offset and identifier of each, and how many events they are.
+    pub fn parts(&self) -> impl Iterator<Item = (Offset, Rlid, u32)> {
+        self.runs().map(|run| {
+            let first = run.base.max(self.from);
+            let count = u32::try_from(run.end().min(self.until).distance_from(first)).unwrap_or(u32::MAX);
+            (first, run.first_rlid.plus(first.distance_from(run.base)), count)
+        })
     }
 
     /// The offset of the first event that was committed at this time or later.

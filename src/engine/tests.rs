@@ -110,6 +110,20 @@ async fn a_reader_in_the_middle_of_a_block_starts_there() {
 }
 
 #[tokio::test]
+async fn a_slice_is_cut_at_both_ends_and_knows_its_runs() {
+    let bench = Bench::new().await;
+    let first = bench.publish(&["a", "b", "c", "d"]).await.first_rlid;
+    let topic = bench.topic().await;
+    let slice = topic.reader(Offset::FIRST).read().await.unwrap().unwrap();
+    let cut = slice.clone().starting_at(Offset::new(2)).before(Offset::new(4));
+    assert_eq!(cut.events().map(|event| event.record.to_vec()).collect::<Vec<_>>(), [b"b".to_vec(), b"c".to_vec()]);
+    assert_eq!(cut.bounds(), (Offset::new(2), Offset::new(4)));
+    assert_eq!(cut.parts().collect::<Vec<_>>(), [(Offset::new(2), first.plus(1), 2)]);
+    let nothing = slice.starting_at(Offset::new(9));
+    assert!(nothing.is_empty() && nothing.parts().next().is_none() && nothing.events().next().is_none());
+}
+
+#[tokio::test]
 async fn a_waiting_reader_is_woken_by_a_commit() {
     let bench = Bench::new().await;
     let mut reader = bench.topic().await.reader(Offset::FIRST);

@@ -25,7 +25,7 @@ use super::{
     error::CommitError,
     payload::encode_payload,
     root::KEY_BYTES,
-    run::{DecodedBlock, Run, TypeCount, TypeCounts},
+    run::{DecodedBlock, Run, TypeCount, TypeCounts, put_varint},
     sequence::Sequence,
     tally::RunningTally,
     versions::Versions,
@@ -70,6 +70,15 @@ pub struct Batch {
     /// The encoded description of who published.
     pub publisher: Bytes,
     pub types: Vec<TypeCount>,
+}
+
+impl Batch {
+    /// Adds a record. Its type is to be counted by the caller.
+    pub fn push(&mut self, record: &[u8]) {
+        put_varint(&mut self.records, record.len() as u64);
+        self.records.extend_from_slice(record);
+        self.count += 1;
+    }
 }
 
 /// What became of a batch.

@@ -51,6 +51,28 @@ impl NackCode {
         NackCode::ALL.into_iter().find(|code| code.number() == number).unwrap_or(NackCode::Unknown)
     }
 
+    /// What the wire calls the code.
+    pub const fn name(self) -> &'static str {
+        match self {
+            NackCode::Unknown => "UNKNOWN",
+            NackCode::MaxEventSizeExceeded => "MAX_EVENT_SIZE_EXCEEDED",
+            NackCode::TopicUnknown => "TOPIC_UNKNOWN",
+            NackCode::TopicArchived => "TOPIC_ARCHIVED",
+            NackCode::TopicDeleted => "TOPIC_DELETED",
+            NackCode::PermissionDenied => "PERMISSION_DENIED",
+            NackCode::ConsensusFailure => "CONSENSUS_FAILURE",
+            NackCode::ShardingFailure => "SHARDING_FAILURE",
+            NackCode::Redirect => "REDIRECT",
+            NackCode::Internal => "INTERNAL",
+            NackCode::Unprocessed => "UNPROCESSED",
+            NackCode::Timeout => "TIMEOUT",
+            NackCode::UnhandledMimetype => "UNHANDLED_MIMETYPE",
+            NackCode::UnknownType => "UNKNOWN_TYPE",
+            NackCode::DeliverAgainAny => "DELIVER_AGAIN_ANY",
+            NackCode::DeliverAgainNotMe => "DELIVER_AGAIN_NOT_ME",
+        }
+    }
+
     /// The text that goes with the code when there is nothing more precise to say.
     pub const fn text(self) -> &'static str {
         match self {

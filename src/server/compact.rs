@@ -7,7 +7,7 @@ use super::{
     start::StartError,
 };
 use crate::{
-    broker::Broker,
+    broker::{Broker, EventForm},
     engine::Engine,
     store::{
         CompactError, Stats,
@@ -55,7 +55,7 @@ pub async fn compact_directory(
     let root_key = root_key::open(disk, &store.records, root_key, (clock, entropy)).await.map_err(StartError::from)?;
     let engine =
         Engine::open(store.clone(), root_key, clock.clone(), entropy.clone()).await.map_err(StartError::from)?;
-    let broker = Broker::open(store.records.clone(), engine.clone(), clock.clone(), entropy.clone());
+    let broker = Broker::open(store.records.clone(), engine.clone(), clock.clone(), entropy.clone(), EventForm::OPAQUE);
     let broker = broker.await.map_err(StartError::from)?;
     // Deletions that were interrupted are finished first, so that what they leave is given up too.
     broker.close().await;

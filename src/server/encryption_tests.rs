@@ -5,7 +5,7 @@ use super::{
     root_key::{self, RootKeyKeeper, RootKeyOptions},
 };
 use crate::{
-    broker::{Broker, NewTopic},
+    broker::{Broker, EventForm, NewTopic},
     engine::{Batch, Engine, RootKey},
     model::{Offset, OrganizationId, Permissions, Principal, ProjectId, Secret, TopicId, Ulid},
     store::{
@@ -39,7 +39,7 @@ async fn open(disk: &SimulatedDisk, options: &RootKeyOptions) -> Node {
     let (store, local, _) = LocalStore::open(&disk.disk(), &clock, &entropy, LocalOptions::default()).unwrap();
     let root = root_key::open(&disk.disk(), &store.records, options, (&clock, &entropy)).await.unwrap();
     let engine = Engine::open(store.clone(), root, clock.clone(), entropy.clone()).await.unwrap();
-    let broker = Broker::open(store.records.clone(), engine.clone(), clock.clone(), entropy.clone()).await.unwrap();
+    let broker = Broker::open(store.records.clone(), engine.clone(), clock.clone(), entropy.clone(), EventForm::OPAQUE).await.unwrap();
     let keeper = RootKeyKeeper::new(&disk.disk(), &store.records, None, (&clock, &entropy));
     let keys = DataKeys { engine: engine.clone(), broker: broker.clone(), keeper };
     Node { store, local, engine, broker, keys }

@@ -19,7 +19,8 @@ use super::{
     tls::{Certificates, Gate, TlsOptions},
 };
 use crate::{
-    broker::{Broker, Lags, OpenBrokerError},
+    api,
+    broker::{Broker, EventForm, Lags, OpenBrokerError},
     engine::{Engine, OpenError, RootKey},
     identity::{Identity, IdentityError, IdentityOptions, Registration},
     model::Durability,
@@ -282,6 +283,9 @@ fn log_recovery(recovered: &RecoveryReport) {
     }
 }
 
+/// What the broker must know of events' bytes.
+const FORM: EventForm = EventForm { key: api::record_key, annotate: api::annotate_record };
+
 async fn open_node(
     store: Store,
     (root_key, keeper): (RootKey, RootKeyKeeper),
@@ -293,7 +297,7 @@ async fn open_node(
     let records = store.records.clone();
     let engine = Engine::open(store, root_key, clock.clone(), entropy.clone()).await?;
     let identity = Identity::open(records.clone(), clock.clone(), entropy.clone(), identity).await?;
-    let broker = Broker::open(records, engine.clone(), clock.clone(), entropy).await?;
+    let broker = Broker::open(records, engine.clone(), clock.clone(), entropy, FORM).await?;
     let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);
     let data_keys = DataKeys { engine: engine.clone(), broker: broker.clone(), keeper };
     let node = Node {

@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use tokio::sync::Notify;
+
 use crate::model::Time;
 
 /// How late a thread that keeps time may be woken, in nanoseconds; the system's own choice is fifty times more.
@@ -28,15 +30,18 @@ enum Source {
 #[derive(Debug, Clone, Default)]
 pub struct ManualClock {
     nanos: Arc<AtomicI64>,
+    moved: Arc<Notify>,
 }
 
 impl ManualClock {
     pub fn set(&self, time: Time) {
         self.nanos.store(time.nanos(), Ordering::SeqCst);
+        self.moved.notify_waiters();
     }
 
     pub fn advance(&self, by: Duration) {
         self.nanos.fetch_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.moved.notify_waiters();
     }
 }
 
@@ -79,6 +84,22 @@ impl Clock {
         }
     }
 
+    /// Waits until [`Clock::elapsed`] has come to this; with a manual clock, until it was moved so far.
+    pub async fn reach(&self, elapsed: Duration) {
+        match &self.0 {
+            Source::Real { start } => tokio::time::sleep_until((*start + elapsed).into()).await,
+            Source::Manual(clock) => loop {
+                // Whoever waits is in line before it looks, so that no move is missed.
+                let mut moved = std::pin::pin!(clock.moved.notified());
+                moved.as_mut().enable();
+                if self.elapsed() >= elapsed {
+                    return;
+                }
+                moved.await;
+            },
+        }
+    }
+
     /// Blocks the thread, and wakes it as punctually as the system can: for threads that keep time for others.
     pub fn block(&self, duration: Duration) {
         match &self.0 {
@@ -89,5 +110,23 @@ impl Clock {
             }
             Source::Manual(_) => std::thread::yield_now(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manual_clock_is_waited_for() {
+        let manual = ManualClock::default();
+        let clock = Clock::manual(manual.clone());
+        let waiting = tokio::spawn(async move { clock.reach(Duration::from_secs(2)).await });
+        for _ in 0..2 {
+            tokio::task::yield_now().await;
+            assert!(!waiting.is_finished());
+            manual.advance(Duration::from_secs(1));
+        }
+        waiting.await.unwrap();
     }
 }

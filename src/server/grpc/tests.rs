@@ -18,6 +18,7 @@ use tonic_reflection::pb::v1::{
 use super::*;
 use crate::{
     api::ensign::{self, ensign_client::EnsignClient},
+    broker::EventForm,
     engine::{Batch, Engine, RootKey, TypeCount},
     identity::{IdentityOptions, NewKey},
     model::{API_VERSION, Permission, Permissions, ProjectId, Secret, Time, TopicId, Ulid},
@@ -60,7 +61,9 @@ impl World {
         let root = RootKey::new(&Secret::new([7; 32])).unwrap();
         let engine = Engine::open(store.clone(), root.clone(), clock.clone(), entropy.clone()).await.unwrap();
         let records = store.records;
-        let broker = Broker::open(records.clone(), engine.clone(), clock.clone(), entropy.clone()).await.unwrap();
+        let broker = Broker::open(records.clone(), engine.clone(), clock.clone(), entropy.clone(), EventForm::OPAQUE)
+            .await
+            .unwrap();
         let options = IdentityOptions::new("http://localhost:5356", "http://localhost:5356", root);
         let identity = Identity::open(records, clock.clone(), entropy, options).await.unwrap();
         let lifecycle = Lifecycle::start(clock.clone(), Phase::Serving);

@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 use super::{DEFAULT_ORIGIN, RateLimit, RestState, attempts::Attempts, limit::Limiter, route::Route, router};
 use crate::{
-    broker::Broker,
+    broker::{Broker, EventForm},
     engine::{Engine, RootKey},
     identity::{Identity, IdentityOptions, IssuedKey},
     model::{Durability, Needs, Permission, Secret, Time},
@@ -59,7 +59,8 @@ pub(super) async fn world() -> World {
     let store = Store::memory();
     let records = store.records.clone();
     let engine = Engine::open(store.clone(), root, clock.clone(), Entropy::real()).await.unwrap();
-    let broker = Broker::open(records.clone(), engine.clone(), clock.clone(), Entropy::real()).await.unwrap();
+    let broker =
+        Broker::open(records.clone(), engine.clone(), clock.clone(), Entropy::real(), EventForm::OPAQUE).await.unwrap();
     let keeper = RootKeyKeeper::new(&Disk::memory(), &records, None, (&clock, &Entropy::real()));
     let data_keys = DataKeys { engine, broker: broker.clone(), keeper };
     let identity = Identity::open(records, clock.clone(), Entropy::real(), options).await.unwrap();

@@ -99,7 +99,7 @@ pub(in crate::broker::group) struct LedgerCounts {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Nack(code) => f.write_str(code.text()),
+            Reason::Nack(code) => f.write_str(code.name()),
             Reason::Timeout => f.write_str("timeout"),
             Reason::Disconnected => f.write_str("disconnected"),
         }
