@@ -1,9 +1,10 @@
 //! The order of events with one key, in groups that are ordered by key.
 //!
-//! Invariant: of the events with one key that were read and are not settled, those that are leased come first, and one
-//! member has them all.
+//! Invariants: of the events with one key that were read and are not settled, those that are leased come first, and one
+//! member has them all. Whose turn the first of the others is stands in a list, if it is ready, so that nobody has to look
+//! at what waits for others.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::terms::MemberId;
 use crate::model::murmur3_128;
@@ -21,7 +22,12 @@ struct Line {
     leased: usize,
     /// Who has these.
     holder: MemberId,
+    /// The event behind them, if it is ready, and whose turn it is.
+    turn: Option<Turn>,
 }
+
+/// An event, and who may have it; `None`: anybody.
+type Turn = (Option<MemberId>, u64);
 
 /// The keys of the events from the position on.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +36,10 @@ pub(super) struct Keys {
     base: u64,
     keys: VecDeque<Key>,
     lines: HashMap<Key, Line>,
+    /// The events that are ready, and that anybody may have.
+    anybodys: BTreeSet<u64>,
+    /// Those that one member may have.
+    turns: HashMap<MemberId, BTreeSet<u64>>,
 }
 
 impl Key {
@@ -69,7 +79,7 @@ impl Keys {
         }
         self.keys.push_back(key);
         if key != Key::NONE && !is_settled {
-            let line = Line { events: VecDeque::new(), leased: 0, holder: MemberId(0) };
+            let line = Line { events: VecDeque::new(), leased: 0, holder: MemberId(0), turn: None };
             self.lines.entry(key).or_insert(line).events.push_back(offset);
         }
     }
@@ -108,8 +118,67 @@ impl Keys {
             line.leased -= 1;
         }
         if line.events.is_empty() {
+            let turn = line.turn;
             self.lines.remove(&key);
+            self.change_turn(turn, None);
         }
+    }
+
+    /// Has to follow when an event, or one with its key, was handed out, settled, or taken back, or got ready.
+    pub(super) fn refresh(
+        &mut self,
+        offset: u64,
+        is_ready: impl Fn(u64) -> bool,
+        owner: impl Fn(Key) -> Option<MemberId>,
+    ) {
+        let key = self.key(offset);
+        if key == Key::NONE {
+            match is_ready(offset) {
+                true => self.anybodys.insert(offset),
+                false => self.anybodys.remove(&offset),
+            };
+            return;
+        }
+        let Some(line) = self.lines.get_mut(&key) else { return };
+        let next = line.events.get(line.leased).copied().filter(|next| is_ready(*next));
+        let turn = next.map(|next| (if line.leased > 0 { Some(line.holder) } else { owner(key) }, next));
+        let before = std::mem::replace(&mut line.turn, turn);
+        self.change_turn(before, turn);
+    }
+
+    fn change_turn(&mut self, before: Option<Turn>, turn: Option<Turn>) {
+        if before == turn {
+            return;
+        }
+        match before {
+            Some((None, offset)) => drop(self.anybodys.remove(&offset)),
+            Some((Some(member), offset)) => {
+                if let Some(turns) = self.turns.get_mut(&member) {
+                    turns.remove(&offset);
+                    if turns.is_empty() {
+                        self.turns.remove(&member);
+                    }
+                }
+            }
+            None => {}
+        }
+        match turn {
+            Some((None, offset)) => drop(self.anybodys.insert(offset)),
+            Some((Some(member), offset)) => drop(self.turns.entry(member).or_default().insert(offset)),
+            None => {}
+        }
+    }
+
+    /// The lowest event that is a member's turn, among those that it would take.
+    pub(super) fn next_turn(&self, member: MemberId, would_take: impl Fn(u64) -> bool) -> Option<u64> {
+        let own = self.turns.get(&member).into_iter().flatten().copied().find(|offset| would_take(*offset));
+        let free = self.anybodys.iter().copied().take_while(|offset| own.is_none_or(|own| *offset < own));
+        free.into_iter().find(|offset| would_take(*offset)).or(own)
+    }
+
+    /// The first event of each key that was read and is not settled.
+    pub(super) fn firsts(&self) -> Vec<u64> {
+        self.lines.values().filter_map(|line| line.events.front().copied()).collect()
     }
 
     /// Notes that an event is not leased any more. What is leased of its key behind it is not any more either: these

@@ -187,6 +187,7 @@ impl Ledger {
         if let Err(at) = self.members.binary_search_by_key(&member, |member| member.id) {
             let credit = Credit::new(self.rules.window);
             self.members.insert(at, Member { id: member, credit, held: 0 });
+            self.refresh_all(self.keys.firsts());
         }
     }
 
@@ -199,6 +200,7 @@ impl Ledger {
         }
         if let Some(at) = self.member(member) {
             self.members.remove(at);
+            self.refresh_all(self.keys.firsts());
         }
     }
 
@@ -364,6 +366,7 @@ impl Ledger {
         self.settled.insert(offset);
         if self.rules.ordered {
             self.keys.settle(offset);
+            self.refresh(offset);
         }
     }
 
@@ -395,6 +398,7 @@ impl Ledger {
         if let Some(slot) = self.leases.find(offset) {
             let story = self.cut(slot, offset);
             self.waiting.insert(offset..offset + 1, story, None);
+            self.refresh(offset);
         }
     }
 
@@ -412,6 +416,7 @@ impl Ledger {
         for offset in gaps.into_iter().flatten() {
             if !self.keys.is_leased(offset) {
                 self.waiting.insert(offset..offset + 1, story.clone(), None);
+                self.refresh(offset);
                 continue;
             }
             for behind in self.keys.take_back(offset) {
@@ -428,11 +433,12 @@ impl Ledger {
         self.generation += 1;
         let failures = story.failures.saturating_add(1);
         if self.is_last(failures) {
-            self.dead.extend(range.map(|offset| (offset, Failed { deliveries: failures, reason })));
-            return;
+            self.dead.extend(range.clone().map(|offset| (offset, Failed { deliveries: failures, reason })));
+        } else {
+            let story = Story { failures, reason: Some(reason), refused: story.refused };
+            self.waiting.insert(range.clone(), story, self.due(failures, now));
         }
-        let story = Story { failures, reason: Some(reason), refused: story.refused };
-        self.waiting.insert(range, story, self.due(failures, now));
+        self.refresh_all(range);
     }
 
     /// When an event that failed so often may be handed out again: at once the first time, and then ever later.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// How many events the topic has.
-const EVENTS: u64 = 120;
+const EVENTS: u64 = 80;
 /// Events whose identifiers follow each other.
 const RUN: u64 = 9;
 const MEMBERS: u64 = 4;

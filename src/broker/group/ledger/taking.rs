@@ -3,27 +3,27 @@
 use std::ops::Range;
 
 use super::{
-    Ledger,
+    Ledger, Member,
     keys::Key,
     leases::Lease,
-    terms::{Fresh, Grant, MemberId},
+    terms::{Fresh, Grant, MemberId, Rules},
     waiting::Story,
 };
-use crate::model::{Offset, Time};
+use crate::model::{DeliverySemantic, Offset, Time};
 
 impl Ledger {
     /// The lowest events that were read before and that a member may have now: consecutive ones with one story. Nothing when
     /// there are none, or the member has no allowance left.
     pub(in crate::broker::group) fn take_again(&mut self, member: MemberId, now: Time, limit: u32) -> Option<Grant> {
-        self.waiting.unpark(now);
+        for range in self.waiting.unpark(now) {
+            self.refresh_all(range);
+        }
         let limit = u64::from(limit.min(self.allowance(member)));
         if limit == 0 {
             return None;
         }
-        let mut taken = self.waiting.ready().find_map(|(range, story)| {
-            let first = range.clone().find(|offset| self.may_take(*offset, member))?;
-            self.may_have(member, story).then_some(first..range.end.min(first + limit))
-        })?;
+        let mut taken = self.next_ready(member)?;
+        taken.end = taken.end.min(taken.start + limit);
         if self.rules.ordered {
             let mut offset = taken.start;
             while offset < taken.end && self.may_take(offset, member) {
@@ -33,7 +33,8 @@ impl Ledger {
             taken.end = offset;
         }
         let story = self.waiting.remove(taken.clone()).expect("it lies within a range that waits");
-        let grant = self.hand_out(member, taken, story, now);
+        let grant = self.hand_out(member, taken.clone(), story, now);
+        self.refresh_all(taken);
         if !self.is_leasing() {
             self.settled_some();
         }
@@ -144,6 +145,7 @@ impl Ledger {
                 continue;
             }
             self.waiting.insert(offset..offset + 1, story.clone(), None);
+            self.refresh(offset);
             if !taken.is_empty() {
                 grants.push(self.hand_out(member, taken, story.clone(), now));
             }
@@ -174,20 +176,44 @@ impl Ledger {
         grant
     }
 
+    /// The lowest events that are ready and a member's turn; in ordered groups, that goes for the first of them.
+    fn next_ready(&self, member: MemberId) -> Option<Range<u64>> {
+        if !self.rules.ordered {
+            return self.waiting.ready().find_map(|(range, story)| self.may_have(member, story).then_some(range));
+        }
+        let would_take = |offset| self.waiting.ready_at(offset).is_some_and(|(_, story)| self.may_have(member, story));
+        let next = self.keys.next_turn(member, would_take)?;
+        self.waiting.ready_at(next).map(|(range, _)| range)
+    }
+
     /// Whether an event that is not leased is this member's turn, by its key.
     fn may_take(&self, offset: u64, member: MemberId) -> bool {
-        if !self.rules.ordered {
-            return true;
+        self.keys.may_take(offset, member)
+            && owner(&self.rules, &self.members, self.keys.key(offset)).is_none_or(|owner| owner == member)
+    }
+
+    /// Finds out anew whose turn it is, by the key of an event for which something has changed.
+    pub(super) fn refresh(&mut self, offset: u64) {
+        let Ledger { keys, waiting, rules, members, .. } = self;
+        keys.refresh(offset, |offset| waiting.ready_at(offset).is_some(), |key| owner(rules, members, key));
+    }
+
+    pub(super) fn refresh_all(&mut self, offsets: impl IntoIterator<Item = u64>) {
+        if self.rules.ordered {
+            offsets.into_iter().for_each(|offset| self.refresh(offset));
         }
-        let owns = || {
-            let key = self.keys.key(offset);
-            key == Key::NONE || key.owner(self.members.iter().map(|member| member.id)) == Some(member)
-        };
-        self.keys.may_take(offset, member) && (self.is_leasing() || owns())
     }
 
     /// Whether a member has not refused events so that another should get them; when all have, anybody may have them.
     fn may_have(&self, member: MemberId, story: &Story) -> bool {
         !story.refused.contains(member) || self.members.iter().all(|member| story.refused.contains(member.id))
     }
+}
+
+/// The member whose events with a key are from the outset, in ordered groups that lease nothing.
+fn owner(rules: &Rules, members: &[Member], key: Key) -> Option<MemberId> {
+    if rules.delivery != DeliverySemantic::AtMostOnce || key == Key::NONE {
+        return None;
+    }
+    key.owner(members.iter().map(|member| member.id))
 }

@@ -105,8 +105,9 @@ impl Waiting {
         Some(wait.story)
     }
 
-    /// Makes ready what is due.
-    pub(super) fn unpark(&mut self, now: Time) {
+    /// Makes ready what is due, and returns it.
+    pub(super) fn unpark(&mut self, now: Time) -> Vec<Range<u64>> {
+        let mut unparked = Vec::new();
         while let Some(&(due, first)) = self.parked.first()
             && due <= now
         {
@@ -114,8 +115,16 @@ impl Waiting {
             self.ready.insert(first);
             if let Some(wait) = self.ranges.get_mut(&first) {
                 wait.due = None;
+                unparked.push(first..wait.end);
             }
         }
+        unparked
+    }
+
+    /// The part of a range that is ready, from an event in it on.
+    pub(super) fn ready_at(&self, offset: u64) -> Option<(Range<u64>, &Story)> {
+        let (_, wait) = self.ranges.range(..=offset).next_back()?;
+        (wait.due.is_none() && offset < wait.end).then_some((offset..wait.end, &wait.story))
     }
 
     /// When the next events get ready.
