@@ -72,7 +72,7 @@ pub(crate) fn data(event: EventKey) -> Vec<u8> {
 }
 
 /// The event that has this data.
-fn key(bytes: &[u8]) -> Option<EventKey> {
+pub(crate) fn event_of(bytes: &[u8]) -> Option<EventKey> {
     let mut parts = std::str::from_utf8(bytes).ok()?.split('/');
     let event = EventKey { publisher: parts.next()?.parse().ok()?, number: parts.next()?.parse().ok()? };
     (data(event) == bytes).then_some(event)
@@ -92,7 +92,7 @@ impl History {
                     found.insert(Violation::Skipped { reading: number, expected, found: *offset });
                 }
                 expected = offset + 1;
-                let Some(event) = key(data).filter(|event| self.sent.contains_key(&(topic, *event))) else {
+                let Some(event) = event_of(data).filter(|event| self.sent.contains_key(&(topic, *event))) else {
                     let data = String::from_utf8_lossy(data).into_owned();
                     found.insert(Violation::Invented { topic, offset: *offset, data });
                     continue;
@@ -110,7 +110,7 @@ impl History {
     fn lost(&self) -> Vec<Violation> {
         let complete = self.readings.iter().filter(|reading| reading.is_complete);
         let there: BTreeSet<(usize, EventKey)> = complete
-            .flat_map(|reading| reading.events.iter().filter_map(|event| Some((reading.topic, key(&event.data)?))))
+            .flat_map(|reading| reading.events.iter().filter_map(|event| Some((reading.topic, event_of(&event.data)?))))
             .collect();
         let acked = self.sent.iter().filter(|(_, fate)| **fate == Fate::Acked);
         let lost = acked.filter(|(event, _)| !there.contains(event));

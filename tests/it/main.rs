@@ -14,6 +14,7 @@ mod damage;
 mod documents;
 mod faults;
 mod golden;
+mod group_history;
 mod harness;
 mod history;
 mod keyring;

@@ -408,7 +408,7 @@ impl Ledger {
         if let Some(at) = self.member(member) {
             self.members[at].held -= u32::try_from(unsettled).expect("a window is small");
         }
-        let gaps: Vec<Range<u64>> = self.settled.gaps(range.clone()).collect();
+        let gaps: Vec<Range<u64>> = self.settled.gaps(range).collect();
         if !self.rules.ordered {
             gaps.into_iter().for_each(|gap| self.failed(gap, story.clone(), reason, now));
             return;
@@ -420,9 +420,8 @@ impl Ledger {
                 continue;
             }
             for behind in self.keys.take_back(offset) {
-                if !range.contains(&behind) {
-                    self.take_back(behind);
-                }
+                // One of the same lease is not found any more, and comes up below.
+                self.take_back(behind);
             }
             self.failed(offset..offset + 1, story.clone(), reason, now);
         }

@@ -487,6 +487,7 @@ impl Model {
         let progress = self.ledger.progress();
         let settled = |offset: &u64| matches!(self.events[offset].state, State::Settled { .. });
         assert_eq!(progress.next, self.position());
+        assert_eq!(Progress::decode(&progress.encode()).as_ref(), Ok(&progress));
         let beyond: Vec<u64> = progress.settled.iter().cloned().flatten().collect();
         assert_eq!(beyond, (progress.next..=EVENTS).filter(settled).collect::<Vec<_>>());
         let tries: Vec<(u64, u32, Option<Reason>)> = progress

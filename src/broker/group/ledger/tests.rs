@@ -102,10 +102,13 @@ fn what_a_member_refuses_goes_to_another_if_there_is_one() {
 
 #[test]
 fn an_event_that_fails_waits_ever_longer_and_is_put_away_in_the_end() {
-    let mut ledger = ledger(DeliverySemantic::ExactlyOnce, |rules| rules.max_deliveries = NonZero::new(4));
+    let mut ledger = ledger(DeliverySemantic::ExactlyOnce, |rules| {
+        rules.max_deliveries = NonZero::new(6);
+        rules.timeout = Duration::from_millis(350);
+    });
     ledger.fresh(ONE, 1, &[]);
     let mut now = 0;
-    for pause in [0, 100, 200] {
+    for pause in [0, 100, 200, 350, 350] {
         ledger.nacked(ONE, 1, NackCode::Unprocessed, after(now));
         if pause > 0 {
             assert_eq!(ledger.again(ONE, after(now + pause - 1)), [] as [u64; 0]);
@@ -113,9 +116,9 @@ fn an_event_that_fails_waits_ever_longer_and_is_put_away_in_the_end() {
         now += pause;
         assert_eq!(ledger.again(ONE, after(now)), [1]);
     }
-    assert_eq!(ledger.counts().redelivered, 3);
+    assert_eq!(ledger.counts().redelivered, 5);
     ledger.leave(ONE, after(now));
-    let dead = DeadLetter { offset: Offset::FIRST, deliveries: 4, reason: Reason::Disconnected };
+    let dead = DeadLetter { offset: Offset::FIRST, deliveries: 6, reason: Reason::Disconnected };
     assert_eq!(ledger.dead_letters().collect::<Vec<_>>(), [dead]);
     // It stays dead when the broker starts again, until it has been put away.
     let mut ledger = Ledger::open(ledger.rules().clone(), &ledger.progress());
@@ -153,6 +156,23 @@ fn the_window_holds_back_who_is_far_ahead() {
     assert_eq!((ledger.room(), ledger.fresh(TWO, 5, &[])), (0, vec![]));
     ledger.acked(ONE, 1);
     assert_eq!((ledger.room(), ledger.fresh(TWO, 5, &[]).len()), (20, 5));
+}
+
+#[test]
+fn what_a_member_may_hold_follows_how_quick_it_is() {
+    let mut ledger = ledger(DeliverySemantic::AtLeastOnce, |rules| rules.window = 1_000);
+    assert_eq!(ledger.fresh(ONE, 100, &[]).len(), 16);
+    (1..=16).for_each(|offset| assert_eq!(ledger.acked(ONE, offset), Outcome::Accepted));
+    assert_eq!((ledger.allowance(ONE), ledger.allowance(TWO)), (32, 16));
+    assert_eq!(ledger.fresh(ONE, 100, &[]).len(), 32);
+    // Acks that come late are no reason to give more.
+    for offset in 17..=48 {
+        ledger.settle(ONE, rlid(offset), Verdict::Ack, after(5_001));
+    }
+    assert_eq!(ledger.allowance(ONE), 32);
+    ledger.fresh(ONE, 1, &[]);
+    ledger.expire(after(20_000));
+    assert_eq!((ledger.allowance(ONE), ledger.allowance(TWO), ledger.allowance(MemberId(3))), (16, 16, 0));
 }
 
 #[test]
