@@ -76,7 +76,7 @@ pub(crate) enum Violation {
 
 /// The key of an event; every fourth has none.
 pub(crate) fn key(event: EventKey) -> Option<String> {
-    (event.number % 4 != 0).then(|| format!("key {}", event.number % 12))
+    (!event.number.is_multiple_of(4)).then(|| format!("key {}", event.number % 12))
 }
 
 /// When something was noted.
@@ -112,7 +112,7 @@ impl GroupHistory {
             found.extend(sorted.lost(*place, story));
             match self.delivery {
                 DeliverySemantic::AtMostOnce if story.delivered.len() > 1 => {
-                    drop(found.insert(Violation::Again(*place)))
+                    found.insert(Violation::Again(*place));
                 }
                 DeliverySemantic::AtMostOnce => {}
                 DeliverySemantic::AtLeastOnce => found.extend(sorted.again(*place, story)),

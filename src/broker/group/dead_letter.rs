@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What of a group is being put away.
 #[derive(Default)]
 pub(super) struct Burying {
-    under_way: Option<(TopicId, JoinHandle<Result<Vec<Offset>, BurialError>>)>,
+    under_way: Option<(TopicId, JoinHandle<Outcome>)>,
     /// By the clock's elapsed time, when it is tried again.
     not_before: Duration,
 }
@@ -56,10 +56,13 @@ enum BurialError {
     Ended,
 }
 
-/// What of a burial has been done: the topic, and the events that need not be delivered any more.
+/// The events that need not be delivered any more.
+type Outcome = Result<Vec<Offset>, BurialError>;
+
+/// What has been done in a topic.
 pub(super) struct Buried {
     topic: TopicId,
-    offsets: Result<Vec<Offset>, BurialError>,
+    offsets: Outcome,
 }
 
 impl Burying {
@@ -201,13 +204,12 @@ impl Burial {
         let name = name.map_err(|error| BurialError::Create(InvalidRequest::DeadLetterTopic(error).into()))?;
         let groups = &self.groups;
         let project = self.from.project();
-        let entry = match groups.directory.named(project, name.as_str()) {
-            Some(entry) => entry,
-            None => {
-                let id = TopicId(new_ulid(&groups.clock, &groups.entropy));
-                let topic = plain_topic(id, project, name.clone(), groups.clock.now());
-                groups.registrar.create(topic).await.map_err(BurialError::Create)?
-            }
+        let entry = if let Some(entry) = groups.directory.named(project, name.as_str()) {
+            entry
+        } else {
+            let id = TopicId(new_ulid(&groups.clock, &groups.entropy));
+            let topic = plain_topic(id, project, name.clone(), groups.clock.now());
+            groups.registrar.create(topic).await.map_err(BurialError::Create)?
         };
         if entry.availability() == Availability::Open { Ok(entry) } else { Err(BurialError::Closed(name)) }
     }

@@ -7,8 +7,10 @@ pub struct EventForm {
     pub key: fn(&[u8]) -> Option<&[u8]>,
     /// The same record with these names and values among its event's metadata, in which they replace what has the same
     /// name; `None` when that is impossible.
-    pub annotate: fn(&[u8], &[(String, String)]) -> Option<Vec<u8>>,
+    pub annotate: Annotate,
 }
+
+type Annotate = fn(&[u8], &[(String, String)]) -> Option<Vec<u8>>;
 
 impl EventForm {
     /// Nothing is known of events: none has a key, and none can be put away with the reason.

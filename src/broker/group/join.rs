@@ -44,15 +44,14 @@ impl Broker {
         };
         let terms = request.settings.over(&Terms::default())?;
         loop {
-            let entry = match self.groups.registry.get(project, request.group) {
-                Some(entry) => entry,
-                None => {
-                    // What is asked for must make sense before a group is made of it.
-                    self.joining(principal, project, request)?;
-                    let now = self.clock.now();
-                    let record = GroupRecord { name: name.clone(), terms: terms.clone(), created: now, modified: now };
-                    self.groups.keeper.create(project, request.group, record).await?
-                }
+            let entry = if let Some(entry) = self.groups.registry.get(project, request.group) {
+                entry
+            } else {
+                // What is asked for must make sense before a group is made of it.
+                self.joining(principal, project, request)?;
+                let now = self.clock.now();
+                let record = GroupRecord { name: name.clone(), terms: terms.clone(), created: now, modified: now };
+                self.groups.keeper.create(project, request.group, record).await?
             };
             let joining = self.joining(principal, project, request)?;
             if request.settings.max_deliveries.is_some_and(|count| count > 0) {

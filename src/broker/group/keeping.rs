@@ -138,5 +138,6 @@ impl Actor {
 /// The next whole interval, by the clock's elapsed time.
 fn next_interval(elapsed: Duration) -> Duration {
     let past = elapsed.as_nanos() % COMMIT_INTERVAL.as_nanos();
-    elapsed + COMMIT_INTERVAL - Duration::from_nanos(u64::try_from(past).expect("it is less than the interval"))
+    let left = COMMIT_INTERVAL.as_nanos() - past;
+    elapsed + Duration::from_nanos(u64::try_from(left).expect("it is no more than the interval"))
 }

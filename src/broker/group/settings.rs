@@ -13,7 +13,7 @@ use crate::{
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 
 /// The longest time that an event may be leased.
-const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+const TIMEOUT_MAX: Duration = Duration::from_hours(24);
 
 /// How many events may lie between the lowest that is not settled and the furthest that was handed out.
 const WINDOW_DEFAULT: u32 = 65_536;

@@ -189,14 +189,8 @@ impl Track {
         let mut left = limit;
         let mut ranges: Vec<(Offset, Offset)> = Vec::new();
         for (first, rlid, count) in block.slice.parts() {
-            let keys = match self.ledger.rules().ordered {
-                true => {
-                    let from = usize::try_from(first.distance_from(block.keyed)).unwrap_or(usize::MAX);
-                    block.keys.get(from..).unwrap_or_default()
-                }
-                false => &[],
-            };
-            let keys = keys.get(..count as usize).unwrap_or_default();
+            let from = usize::try_from(first.distance_from(block.keyed)).unwrap_or(usize::MAX);
+            let keys = block.keys.get(from..).and_then(|keys| keys.get(..count as usize)).unwrap_or_default();
             let fresh = Fresh { first, rlid, count, keys };
             for Grant { first, count, deliveries } in self.ledger.take_fresh(turn.member, turn.now, &fresh, left) {
                 left -= count.min(left);

@@ -32,9 +32,9 @@ type Turn = (Option<MemberId>, u64);
 /// The keys of the events from the position on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Keys {
-    /// The event that the first of `keys` belongs to.
+    /// The event that the first of `of_events` belongs to.
     base: u64,
-    keys: VecDeque<Key>,
+    of_events: VecDeque<Key>,
     lines: HashMap<Key, Line>,
     /// The events that are ready, and that anybody may have.
     anybodys: BTreeSet<u64>,
@@ -74,10 +74,10 @@ impl Keys {
 
     /// Adds the next event.
     pub(super) fn push(&mut self, offset: u64, key: Key, is_settled: bool) {
-        if self.keys.is_empty() {
+        if self.of_events.is_empty() {
             self.base = offset;
         }
-        self.keys.push_back(key);
+        self.of_events.push_back(key);
         if key != Key::NONE && !is_settled {
             let line = Line { events: VecDeque::new(), leased: 0, holder: MemberId(0), turn: None };
             self.lines.entry(key).or_insert(line).events.push_back(offset);
@@ -86,7 +86,7 @@ impl Keys {
 
     pub(super) fn key(&self, offset: u64) -> Key {
         let at = offset.checked_sub(self.base).and_then(|at| usize::try_from(at).ok());
-        at.and_then(|at| self.keys.get(at)).copied().unwrap_or(Key::NONE)
+        at.and_then(|at| self.of_events.get(at)).copied().unwrap_or(Key::NONE)
     }
 
     /// Whether a member may have an event that is not leased: none before it waits, and no other member has one.
@@ -133,10 +133,11 @@ impl Keys {
     ) {
         let key = self.key(offset);
         if key == Key::NONE {
-            match is_ready(offset) {
-                true => self.anybodys.insert(offset),
-                false => self.anybodys.remove(&offset),
-            };
+            if is_ready(offset) {
+                self.anybodys.insert(offset);
+            } else {
+                self.anybodys.remove(&offset);
+            }
             return;
         }
         let Some(line) = self.lines.get_mut(&key) else { return };
@@ -193,8 +194,9 @@ impl Keys {
 
     /// Forgets the keys of what lies before the position.
     pub(super) fn pass(&mut self, position: u64) {
-        let passed = usize::try_from(position.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.keys.len());
-        self.keys.drain(..passed);
+        let passed =
+            usize::try_from(position.saturating_sub(self.base)).unwrap_or(usize::MAX).min(self.of_events.len());
+        self.of_events.drain(..passed);
         self.base = position.max(self.base);
     }
 }
@@ -228,7 +230,7 @@ mod tests {
         keys.settle(2);
         keys.pass(5);
         assert!(keys.lines.is_empty());
-        assert_eq!((keys.keys.len(), keys.base), (1, 5));
+        assert_eq!((keys.of_events.len(), keys.base), (1, 5));
     }
 
     #[test]

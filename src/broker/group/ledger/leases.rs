@@ -60,15 +60,12 @@ impl Leases {
     fn add(&mut self, lease: Lease) {
         self.deadlines.insert((lease.deadline, lease.range.start));
         let first = lease.range.start;
-        let slot = match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot] = lease;
-                slot
-            }
-            None => {
-                self.slots.push(lease);
-                self.slots.len() - 1
-            }
+        let slot = if let Some(slot) = self.free.pop() {
+            self.slots[slot] = lease;
+            slot
+        } else {
+            self.slots.push(lease);
+            self.slots.len() - 1
         };
         self.by_first.insert(first, slot);
     }

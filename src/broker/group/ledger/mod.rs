@@ -86,7 +86,9 @@ impl Ledger {
     /// again; how often its delivery failed is remembered.
     pub(super) fn open(rules: Rules, progress: &Progress) -> Ledger {
         let mut settled = Settled::at(progress.next);
-        progress.settled.iter().cloned().flatten().for_each(|offset| drop(settled.insert(offset)));
+        for offset in progress.settled.iter().cloned().flatten() {
+            settled.insert(offset);
+        }
         let unread = settled.position();
         let mut ledger = Ledger {
             settled,
@@ -410,7 +412,9 @@ impl Ledger {
         }
         let gaps: Vec<Range<u64>> = self.settled.gaps(range).collect();
         if !self.rules.ordered {
-            gaps.into_iter().for_each(|gap| self.failed(gap, story.clone(), reason, now));
+            for gap in gaps {
+                self.failed(gap, story.clone(), reason, now);
+            }
             return;
         }
         for offset in gaps.into_iter().flatten() {

@@ -329,7 +329,9 @@ impl Model {
             Reason::Timeout => failing.sort_unstable(),
             _ => failing.sort_unstable_by_key(|(_, offset)| *offset),
         }
-        failing.iter().for_each(|(_, offset)| self.fail(*offset, reason));
+        for (_, offset) in &failing {
+            self.fail(*offset, reason);
+        }
         !failing.is_empty()
     }
 
@@ -533,11 +535,13 @@ proptest! {
     fn it_is_as_the_model(
         rules in rules(),
         start in 1_u64..8,
-        keys in prop::collection::vec(0_u8..5, EVENTS as usize),
+        keys in prop::collection::vec(0_u8..5, usize::try_from(EVENTS).unwrap()),
         steps in prop::collection::vec(step(), 0..300),
     ) {
         let mut model = Model::new(rules, start, &keys);
-        steps.iter().for_each(|step| model.step(step));
+        for step in &steps {
+            model.step(step);
+        }
         model.finish();
     }
 }

@@ -69,17 +69,14 @@ impl Progress {
         let mut ranges = Vec::new();
         put_ranges(&mut ranges, self.next, self.settled.iter(), |_, _| ());
         let bits = bits(self.next, &self.settled, ranges.len());
-        match bits {
-            Some(bits) => {
-                out.push(BITS);
-                put_count(&mut out, bits.len());
-                out.extend(bits);
-            }
-            None => {
-                out.push(RANGES);
-                put_count(&mut out, self.settled.len());
-                out.extend(ranges);
-            }
+        if let Some(bits) = bits {
+            out.push(BITS);
+            put_count(&mut out, bits.len());
+            out.extend(bits);
+        } else {
+            out.push(RANGES);
+            put_count(&mut out, self.settled.len());
+            out.extend(ranges);
         }
         put_count(&mut out, self.tries.len());
         let mut tries = self.tries.iter();
@@ -159,7 +156,7 @@ fn reason_of(number: u64) -> Option<Reason> {
 /// Bytes that are being decoded.
 struct Bytes<'a>(&'a [u8]);
 
-impl<'a> Bytes<'a> {
+impl Bytes<'_> {
     fn progress(mut self) -> Option<Progress> {
         if self.byte()? != VERSION {
             return None;
@@ -303,7 +300,7 @@ pub(super) mod tests {
             assert_eq!(Progress::decode(&progress.encode()), Ok(progress));
         };
         check(Vec::new(), 5);
-        check(vec![2..1_000], 8);
+        check(std::iter::once(2..1_000).collect(), 8);
         check(every_other(32_768), 4 + 2 + 8_193);
     }
 }

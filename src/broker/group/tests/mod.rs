@@ -31,7 +31,7 @@ const FORM: EventForm = EventForm {
     annotate: |record, values| {
         let mut text = String::from_utf8(record.to_vec()).ok()?;
         for (name, value) in values {
-            text += &format!(" {name}={value}");
+            text.extend([" ", name, "=", value]);
         }
         Some(text.into_bytes())
     },
