@@ -2,8 +2,8 @@
 //! middle cannot leave the records and the directory apart.
 //!
 //! A topic is destroyed in three steps: one transaction marks it as being deleted, frees its name and deletes its salt;
-//! the engine ends its stream and gives up its blocks; its record goes, and how far groups were in it. The first makes it final, and the other two
-//! are taken up again when the broker is opened.
+//! the engine ends its stream and gives up its blocks; its record goes, and how far groups were in it. The first makes it
+//! final, and the other two are taken up again when the broker is opened.
 
 use std::sync::Arc;
 

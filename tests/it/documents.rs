@@ -55,7 +55,7 @@ fn every_guarantee_names_tests_that_exist() {
     }
     assert!(named > 30, "only {named} tests are named");
 
-    let (promised, rest) = text.split_once("\n## 7. ").unwrap();
+    let (promised, rest) = text.split_once("\n## 8. ").unwrap();
     assert!(!in_backticks(rest).any(|quoted| quoted.contains("::")), "what is assumed is not tested here");
     let mut clauses = 0;
     for clause in promised.split("\n\n").filter(|paragraph| paragraph.starts_with(|first: char| first.is_ascii_digit()))

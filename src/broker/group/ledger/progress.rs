@@ -1,12 +1,16 @@
 //! What a group must not forget of a topic, and its bytes.
 //!
-//! | field   | bytes                                                                                       |
-//! | ------- | ------------------------------------------------------------------------------------------- |
-//! | version | 1: always 1                                                                                 |
-//! | next    | varint: the lowest event that is not settled                                                |
-//! | form    | 1: how the settled events beyond it are written, 0 as ranges, 1 as bits; what is shorter    |
-//! | settled | varint: how many ranges or bytes; then for each range its distance from the end of the one before, and its length, as varints; or the bits, lowest first, from `next` on |
-//! | tries   | varint: how many ranges; then for each of them distance and length as before, how many deliveries failed, and how the last one did (1 timeout, 2 disconnected, 3 and the code of a nack), as varints |
+//! | field   | bytes                                                                                    |
+//! | ------- | ---------------------------------------------------------------------------------------- |
+//! | version | 1: always 1                                                                              |
+//! | next    | varint: the lowest event that is not settled                                             |
+//! | form    | 1: how the settled events beyond it are written, 0 as ranges, 1 as bits; what is shorter |
+//! | settled | varint: how many ranges or bytes there are; then they                                    |
+//! | tries   | varint: how many ranges; then they, each with the two numbers of what failed behind it   |
+//!
+//! A range is its distance from the end of the one before, the first from `next`, and its length, as varints. Bits are those of the
+//! events from `next` on, lowest first. What failed is how many deliveries of the events did, and how the last one did (1
+//! timeout, 2 disconnected, 3 and the code of a nack), as varints.
 //!
 //! Invariant: a [`Progress`] that exists is well-formed: ranges are in order, apart and not empty, settled ones not next to each
 //! other, and all of them within [`SPAN_MAX`] events.
