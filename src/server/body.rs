@@ -29,9 +29,13 @@ const CHUNKS_MAX: usize = 2;
 /// The writing end of a streaming reply.
 #[derive(Debug)]
 pub(super) struct ReplySender {
-    chunks: mpsc::Sender<Frame<Bytes>>,
+    chunks: ChunkSender,
     call: Call,
 }
+
+/// Sends chunks of a reply beside its writing end; they lie between the others.
+#[derive(Debug, Clone)]
+pub(super) struct ChunkSender(mpsc::Sender<Frame<Bytes>>);
 
 /// The client went away: nothing that is sent now reaches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +60,7 @@ pub(super) fn streaming_reply(call: Call) -> (ReplySender, Response<ReplyBody>) 
     let (sender, receiver) = mpsc::channel(CHUNKS_MAX);
     let mut response = Response::new(boxed(ReplyChunks(receiver)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    (ReplySender { chunks: sender, call }, response)
+    (ReplySender { chunks: ChunkSender(sender), call }, response)
 }
 
 /// A reply that is nothing but a status.
@@ -72,10 +76,22 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
+impl ChunkSender {
+    /// Sends whole gRPC frames. Waits while the client reads more slowly than this is called.
+    pub(super) async fn send(&self, chunk: Vec<u8>) -> Result<(), Disconnected> {
+        self.0.send(Frame::data(chunk.into())).await.map_err(|_| Disconnected)
+    }
+}
+
 impl ReplySender {
     /// Sends whole gRPC frames. Waits while the client reads more slowly than this is called.
     pub(super) async fn send(&self, chunk: Vec<u8>) -> Result<(), Disconnected> {
-        self.chunks.send(Frame::data(chunk.into())).await.map_err(|_| Disconnected)
+        self.chunks.send(chunk).await
+    }
+
+    /// For somebody else who has something to send.
+    pub(super) fn chunks(&self) -> ChunkSender {
+        self.chunks.clone()
     }
 
     /// Ends the reply.
@@ -85,12 +101,12 @@ impl ReplySender {
             trailers.insert("grpc-status", HeaderValue::from_static("13"));
         }
         // A client that is gone does not need to know how it ended.
-        drop(self.chunks.send(Frame::trailers(trailers)).await);
+        drop(self.chunks.0.send(Frame::trailers(trailers)).await);
         self.call.ends(status.code());
     }
 
     /// Resolves when the client went away.
     pub(super) async fn closed(&self) {
-        self.chunks.closed().await;
+        self.chunks.0.closed().await;
     }
 }

@@ -17,6 +17,7 @@ mod compact;
 mod compression;
 mod encryption;
 mod error;
+mod group;
 mod grpc;
 mod lifecycle;
 mod listen;
@@ -31,6 +32,7 @@ mod start;
 mod stream;
 mod subscribe;
 mod tls;
+mod verdicts;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -45,6 +47,8 @@ pub use root_key::{
 pub use start::{Server, ServerOptions, StartError, Storage, TOKEN_KEY_AGE};
 pub use tls::{AuthorityError, Certificates, LocalAuthority, LocalName, TlsError, TlsFiles, TlsIdentity, TlsOptions};
 
+#[cfg(test)]
+mod group_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::node::Node;
 use crate::{
+    broker::GroupCounts,
     store::{SYNC_BUCKETS_US, Stats},
     telemetry::Times,
 };
@@ -28,7 +29,24 @@ const GAUGES: [Counted; 5] = [
     ("ensign_journal_small_block_bytes", "Bytes of small blocks among the live ones", |stats| stats.small_bytes),
 ];
 
-/// Registers what the store and the streams count of themselves.
+/// The same of consumer groups.
+type CountedOfGroups = (&'static str, &'static str, fn(&GroupCounts) -> u64);
+
+const GROUP_COUNTERS: [CountedOfGroups; 3] = [
+    ("ensign_group_redelivered", "Events that were delivered to a consumer group once more", |counts| {
+        counts.redelivered
+    }),
+    ("ensign_group_dead_lettered", "Events that consumer groups put away after too many deliveries", |counts| {
+        counts.dead_lettered
+    }),
+    (
+        "ensign_group_refused_acks",
+        "Acks that consumer groups refused because their members had lost the event",
+        |counts| counts.refused_acks,
+    ),
+];
+
+/// Registers what the store, the streams and the consumer groups count of themselves.
 pub(super) fn register(node: &Node) {
     let metrics = &node.metrics;
     for (name, help, read) in COUNTERS {
@@ -39,6 +57,7 @@ pub(super) fn register(node: &Node) {
         let engine = node.engine.clone();
         metrics.observe_gauge(name, help, move || read(&engine.store_stats()));
     }
+    register_groups(node);
     let engine = node.engine.clone();
     metrics.observe_times("ensign_journal_sync_seconds", "How long syncs of the journal took, in seconds", move || {
         sync_times(&engine.store_stats())
@@ -60,6 +79,27 @@ pub(super) fn register(node: &Node) {
         move || u64::from(engine.health().is_ok()),
     );
     metrics.observe_gauge("ensign_resident_memory_bytes", "The process's resident memory", resident_bytes);
+}
+
+fn register_groups(node: &Node) {
+    let metrics = &node.metrics;
+    for (name, help, read) in GROUP_COUNTERS {
+        let broker = node.broker.clone();
+        metrics.observe_counter(name, help, move || read(&broker.group_counts()));
+    }
+    let broker = node.broker.clone();
+    metrics.observe_gauge("ensign_group_members", "Connected members of consumer groups", move || {
+        broker.group_counts().members
+    });
+    let broker = node.broker.clone();
+    metrics.observe_gauges(
+        "ensign_group_lag_events",
+        "Committed events that a consumer group has not settled yet",
+        move || {
+            let lags = broker.group_lags().into_iter();
+            lags.map(|lag| (vec![("project", lag.project.to_string()), ("group", lag.group)], lag.events)).collect()
+        },
+    );
 }
 
 fn sync_times(stats: &Stats) -> Times {

@@ -37,7 +37,7 @@ impl Routes {
         }
         match request.uri().path() {
             PUBLISH => Ok(publish::serve(&self.node, peer, request)),
-            SUBSCRIBE => Ok(subscribe::serve(&self.node, request)),
+            SUBSCRIBE => Ok(subscribe::serve(&self.node, peer, request)),
             _ => self.grpc.call(request.map(tonic::body::Body::new)).await.map(|reply| reply.map(boxed)),
         }
     }

@@ -1,7 +1,9 @@
 //! The Subscribe stream: stored events go out as slices of their blocks, many gRPC frames a chunk.
 //!
-//! One task reads what the subscriber says, which is little; another pulls events and sends them as fast as the
-//! subscriber reads. The subscription is registered before `ready` is sent.
+//! One task reads what the subscriber says (`verdicts`); another pulls events and sends them as fast as the subscriber reads.
+//! The subscription is registered, and the group joined, before `ready` is sent.
+
+use std::{net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,9 +16,11 @@ use super::{
     auth,
     body::{Disconnected, ReplyBody, ReplySender, status_reply, streaming_reply},
     error::broker_status,
+    group::{GroupHeaders, asked_group},
     listen::FRAME_BYTES_MAX,
     node::{Node, SUBSCRIBE},
     stream::{MessageReader, StreamEnd},
+    verdicts::{Listening, Settling, Tally},
 };
 use crate::{
     api::{
@@ -26,7 +30,7 @@ use crate::{
             subscribe_reply::Embed as Reply, subscribe_request::Embed as Asked,
         },
     },
-    broker::{self, Delivery, Next, Subscription},
+    broker::{self, BrokerError, Delivery, JoinRequest, Member, Next, Subscription, TopicEntry},
     model::{Principal, ProjectId},
     telemetry::Online,
 };
@@ -40,7 +44,7 @@ const SKIPPED_TRAILER: &str = "x-ensign-skipped-events";
 const CHUNK_BYTES: usize = FRAME_BYTES_MAX as usize;
 
 /// Serves one Subscribe call.
-pub(super) fn serve(node: &Node, request: Request<Incoming>) -> Response<ReplyBody> {
+pub(super) fn serve(node: &Node, peer: SocketAddr, request: Request<Incoming>) -> Response<ReplyBody> {
     let mut call = node.call(SUBSCRIBE);
     let online = node.metrics.subscriber_online();
     let (parts, body) = request.into_parts();
@@ -48,9 +52,9 @@ pub(super) fn serve(node: &Node, request: Request<Incoming>) -> Response<ReplyBo
         let principal = auth::principal(&parts.headers, &node.identity)?;
         let reader = MessageReader::new(&parts.headers, body, node.clock.clone(), node.revoked(&principal))?;
         let project = node.broker.check_subscriber(&principal).map_err(|error| broker_status(&error))?;
-        Ok::<_, Status>((principal, reader, project))
+        Ok::<_, Status>((principal, reader, project, GroupHeaders::of(&parts.headers)?))
     };
-    let (principal, reader, project) = match opened() {
+    let (principal, reader, project, group) = match opened() {
         Ok(opened) => opened,
         Err(status) => {
             call.ends(status.code());
@@ -59,7 +63,7 @@ pub(super) fn serve(node: &Node, request: Request<Incoming>) -> Response<ReplyBo
     };
     let (reply, response) = streaming_reply(call);
     let skips = parts.headers.get(SKIP_HEADER).is_some_and(|value| value.as_bytes() == b"true");
-    let stream = SubscribeStream { node: node.clone(), principal, project, reader, online, skips };
+    let stream = SubscribeStream { node: node.clone(), principal, project, peer, reader, online, skips, group };
     node.tasks.spawn(stream.run(reply));
     response
 }
@@ -68,26 +72,73 @@ struct SubscribeStream {
     node: Node,
     principal: Principal,
     project: ProjectId,
+    peer: SocketAddr,
     reader: MessageReader,
     /// Counts the stream among those that are open.
     online: Online,
     /// Whether it wants what can't be read to be left out.
     skips: bool,
+    group: GroupHeaders,
+}
+
+/// Where the events come from.
+enum Reading {
+    Alone(Box<Subscription>),
+    InGroup(Member),
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Next, BrokerError> {
+        match self {
+            Reading::Alone(subscription) => subscription.next().await,
+            Reading::InGroup(member) => member.next().await,
+        }
+    }
+
+    fn is_ready(&mut self) -> bool {
+        match self {
+            Reading::Alone(subscription) => subscription.is_ready(),
+            Reading::InGroup(member) => member.is_ready(),
+        }
+    }
+
+    fn skipped(&self) -> u64 {
+        match self {
+            Reading::Alone(subscription) => subscription.skipped(),
+            Reading::InGroup(member) => member.skipped(),
+        }
+    }
+
+    fn topics(&self) -> Vec<Arc<TopicEntry>> {
+        match self {
+            Reading::Alone(subscription) => subscription.topics().cloned().collect(),
+            Reading::InGroup(member) => member.topics(),
+        }
+    }
 }
 
 impl SubscribeStream {
     async fn run(mut self, reply: ReplySender) {
         let status = match self.open(&reply).await {
-            Ok(Some(subscription)) => {
+            Ok(Some(reading)) => {
+                let settling = match &reading {
+                    Reading::Alone(_) => None,
+                    Reading::InGroup(member) => {
+                        let receipts = self.group.receipts.then(|| reply.chunks());
+                        Some(Settling { acks: member.acks(), receipts })
+                    }
+                };
                 let (ended, end) = oneshot::channel();
-                let node = self.node.clone();
-                node.tasks.spawn(listen(self.reader, node.clone(), ended));
-                let mut delivering = Delivering { subscription, chunk: Vec::new(), counts: CloseStream::default() };
+                let (node, tally) = (self.node.clone(), Arc::new(Tally::default()));
+                let listening = Listening { reader: self.reader, node, settling, tally: tally.clone() };
+                self.node.tasks.spawn(listening.run(ended));
+                let mut delivering = Delivering { reading, chunk: Vec::new(), counts: CloseStream::default() };
                 let mut status = delivering.run(&reply, end).await;
                 if self.skips {
-                    let skipped = delivering.subscription.skipped().into();
+                    let skipped = delivering.reading.skipped().into();
                     status.metadata_mut().insert(SKIPPED_TRAILER, skipped);
                 }
+                (delivering.counts.acks, delivering.counts.nacks) = tally.counts();
                 delivering.close(&reply).await;
                 status
             }
@@ -100,37 +151,57 @@ impl SubscribeStream {
 
     /// Takes the first message, registers the subscription, and says that it is ready; nothing when the client left
     /// before it said anything.
-    async fn open(&mut self, reply: &ReplySender) -> Result<Option<Subscription>, StreamEnd> {
+    async fn open(&mut self, reply: &ReplySender) -> Result<Option<Reading>, StreamEnd> {
         let Some(message) = self.reader.first(&self.node.draining).await? else {
             return Ok(None);
         };
-        let asked = decode(&message)?;
+        let asked = SubscribeRequest::decode(&message[..]).map_err(|error| {
+            StreamEnd::Refused(Status::invalid_argument(format!("message cannot be decoded: {error}")))
+        })?;
         let Some(Asked::Subscription(asked)) = asked.embed else {
             let text = "must send subscription to initialize stream";
             return Err(StreamEnd::Refused(Status::failed_precondition(text)));
         };
         let client_id = asked.client_id.clone();
-        let request = request(asked, self.skips).map_err(StreamEnd::Refused)?;
-        let subscription = self.node.broker.subscribe(self.project, &request, &self.node.lags).await;
-        let subscription = subscription.map_err(|error| StreamEnd::Refused(broker_status(&error)))?;
+        let reading = self.reading(asked).await.map_err(StreamEnd::Refused)?;
         tracing::debug!(subject = %self.principal.subject, client_id, "subscribed");
-        let topics = subscription
-            .topics()
-            .map(|topic| (topic.name().to_string(), Bytes::copy_from_slice(topic.id().as_bytes())));
+        let topics = reading.topics();
+        let topics =
+            topics.iter().map(|topic| (topic.name().to_string(), Bytes::copy_from_slice(topic.id().as_bytes())));
         let ready = StreamReady { client_id, server_id: self.node.server_id.clone(), topics: topics.collect() };
         let ready = SubscribeReply { embed: Some(Reply::Ready(ready)) };
         match reply.send(api::frame(&ready)).await {
-            Ok(()) => Ok(Some(subscription)),
+            Ok(()) => Ok(Some(reading)),
             Err(Disconnected) => Err(StreamEnd::Finished),
         }
+    }
+
+    /// Subscribes, or joins the group that is named.
+    async fn reading(&mut self, mut asked: WireSubscription) -> Result<Reading, Status> {
+        let broker = &self.node.broker;
+        let Some(group) = asked.group.take() else {
+            self.group.require_none()?;
+            let request = request(asked, self.skips)?;
+            let subscription = broker.subscribe(self.project, &request, &self.node.lags).await;
+            return subscription.map(Box::new).map(Reading::Alone).map_err(|error| broker_status(&error));
+        };
+        let (key, settings) = asked_group(&group, &self.group, self.project)?;
+        let request = JoinRequest {
+            group: key,
+            name: group.name,
+            settings,
+            topic_offsets: group.topic_offsets.into_iter().collect(),
+            client_id: asked.client_id.clone(),
+            subscribe: request(asked, self.skips)?,
+            address: self.peer.to_string(),
+        };
+        let member = broker.join(&self.principal, self.project, &request).await;
+        member.map(Reading::InGroup).map_err(|error| broker_status(&error))
     }
 }
 
 /// What the broker is asked for; what this version does not serve is refused, not ignored.
 fn request(asked: WireSubscription, skip_unreadable: bool) -> Result<broker::SubscribeRequest, Status> {
-    if asked.group.is_some() {
-        return Err(Status::unimplemented("consumer groups are not served by this version"));
-    }
     let query = asked.query.filter(|query| !query.query.is_empty() || !query.params.is_empty());
     if query.as_ref().is_some_and(|query| !query.params.is_empty()) {
         return Err(Status::unimplemented("parameters in the query of a subscription are not served by this version"));
@@ -138,41 +209,8 @@ fn request(asked: WireSubscription, skip_unreadable: bool) -> Result<broker::Sub
     Ok(broker::SubscribeRequest { topics: asked.topics, query: query.map(|query| query.query), skip_unreadable })
 }
 
-fn decode(message: &[u8]) -> Result<SubscribeRequest, StreamEnd> {
-    SubscribeRequest::decode(message)
-        .map_err(|error| StreamEnd::Refused(Status::invalid_argument(format!("message cannot be decoded: {error}"))))
-}
-
-/// Reads what a subscriber says after it has subscribed, until it closes its side. Without a group its acks and nacks
-/// change nothing.
-async fn listen(mut reader: MessageReader, node: Node, ended: oneshot::Sender<StreamEnd>) {
-    let end = loop {
-        match take_all(&mut reader) {
-            Ok(messages) => node.rpc(SUBSCRIBE).received(messages),
-            Err(end) => break end,
-        }
-        match reader.more(&node.draining).await {
-            Ok(true) => {}
-            Ok(false) => break StreamEnd::Finished,
-            Err(end) => break end,
-        }
-    };
-    // The delivering side may have ended by itself.
-    ended.send(end).unwrap_or(());
-}
-
-/// Takes all messages that have arrived whole, and counts them.
-fn take_all(reader: &mut MessageReader) -> Result<u64, StreamEnd> {
-    let mut messages = 0;
-    while let Some(message) = reader.message()? {
-        decode(&message)?;
-        messages += 1;
-    }
-    Ok(messages)
-}
-
 struct Delivering {
-    subscription: Subscription,
+    reading: Reading,
     chunk: Vec<u8>,
     counts: CloseStream,
 }
@@ -180,14 +218,14 @@ struct Delivering {
 impl Delivering {
     /// Delivers until the subscriber or the server ends the stream, or there is nothing more to come.
     async fn run(&mut self, reply: &ReplySender, mut end: oneshot::Receiver<StreamEnd>) -> Status {
-        self.counts.topics = self.subscription.topics().count() as u64;
+        self.counts.topics = self.reading.topics().len() as u64;
         loop {
             // Both arms are cancel-safe; events that were read and not delivered are of no use to a client that left.
             let next = tokio::select! {
                 biased;
                 end = &mut end => return end.unwrap_or(StreamEnd::Finished).status(),
-                next = self.subscription.next() => next,
-                () = reply.closed() => return Status::ok(""),
+                next = self.reading.next() => next,
+                () = reply.closed() => return self.left(end).await,
             };
             let delivery = match next {
                 Ok(Next::Events(delivery)) => Some(delivery),
@@ -196,21 +234,41 @@ impl Delivering {
                 Ok(Next::Gone) => return Status::not_found("topic not found: it has been destroyed"),
                 Err(error) => return broker_status(&error),
             };
-            let sent = tokio::select! {
-                biased;
-                end = &mut end => return end.unwrap_or(StreamEnd::Finished).status(),
-                sent = async {
+            let is_given = matches!(self.reading, Reading::InGroup(_));
+            let sent = {
+                let mut sending = pin!(async {
                     match &delivery {
                         Some(delivery) => self.deliver(delivery, reply).await,
                         // What was held back for more to come with it.
                         None => self.send(reply).await,
                     }
-                } => sent,
+                });
+                tokio::select! {
+                    biased;
+                    end = &mut end => {
+                        let end = end.unwrap_or(StreamEnd::Finished);
+                        // What a group has given out may never be given again: who still reads gets it.
+                        if is_given && !matches!(end, StreamEnd::Refused(_)) {
+                            sending.await.unwrap_or(());
+                        }
+                        return end.status();
+                    }
+                    sent = &mut sending => sent,
+                }
             };
             if sent == Err(Disconnected) {
-                return Status::ok("");
+                return self.left(end).await;
             }
         }
+    }
+
+    /// The client went away. What it said before that counts, so it belongs to its group until that has been settled.
+    async fn left(&mut self, end: oneshot::Receiver<StreamEnd>) -> Status {
+        if let Reading::InGroup(_) = self.reading {
+            // It does not matter how the other side ended, only that it has.
+            drop(end.await);
+        }
+        Status::ok("")
     }
 
     /// Writes events into chunks, and sends those that are full, or all when nothing else is there to be added.
@@ -235,7 +293,7 @@ impl Delivering {
                 self.send(reply).await?;
             }
         }
-        if self.subscription.is_ready() { Ok(()) } else { self.send(reply).await }
+        if self.reading.is_ready() { Ok(()) } else { self.send(reply).await }
     }
 
     /// Sends what lies before the last event, with which the chunk would spill over into a frame of its own.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A stream of what is sent into a channel; the sender's end is the client's half-close.
-mod tokio_stream_receiver {
+pub(super) mod tokio_stream_receiver {
     use std::{
         pin::Pin,
         task::{Context, Poll},
@@ -33,7 +33,7 @@ mod tokio_stream_receiver {
 
     use tokio::sync::mpsc;
 
-    pub(super) struct ReceiverStream<T>(pub(super) mpsc::Receiver<T>);
+    pub(in crate::server) struct ReceiverStream<T>(pub(in crate::server) mpsc::Receiver<T>);
 
     impl<T> futures_util::Stream for ReceiverStream<T> {
         type Item = T;
@@ -44,13 +44,14 @@ mod tokio_stream_receiver {
     }
 }
 
-struct Peer {
-    server: Server,
-    client: EnsignClient<Channel>,
+pub(super) struct Peer {
+    pub(super) server: Server,
+    pub(super) channel: Channel,
+    pub(super) client: EnsignClient<Channel>,
     token: MetadataValue<tonic::metadata::Ascii>,
 }
 
-struct Publishing {
+pub(super) struct Publishing {
     requests: mpsc::Sender<PublisherRequest>,
     replies: Streaming<PublisherReply>,
 }
@@ -61,7 +62,7 @@ struct Subscribed {
 }
 
 impl Peer {
-    async fn new() -> Peer {
+    pub(super) async fn new() -> Peer {
         Peer::with(Storage::Memory).await
     }
 
@@ -75,22 +76,22 @@ impl Peer {
         let tokens = server.identity().authenticate(&issued.key.client_id, &issued.secret).await.unwrap();
         let token = format!("Bearer {}", tokens.access.expose_str().unwrap()).parse().unwrap();
         let channel = Channel::from_shared(format!("http://{}", server.addr())).unwrap().connect().await.unwrap();
-        let client = EnsignClient::new(channel).max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX);
-        Peer { server, client, token }
+        let client = EnsignClient::new(channel.clone()).max_decoding_message_size(2 * limits::MESSAGE_BYTES_MAX);
+        Peer { server, channel, client, token }
     }
 
-    fn authorized<T>(&self, message: T) -> Request<T> {
+    pub(super) fn authorized<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.token.clone());
         request
     }
 
-    async fn topic(&mut self, name: &str) -> Bytes {
+    pub(super) async fn topic(&mut self, name: &str) -> Bytes {
         let request = self.authorized(Topic { name: name.to_owned(), ..Topic::default() });
         self.client.create_topic(request).await.unwrap().into_inner().id
     }
 
-    async fn publisher(&mut self) -> Result<Publishing, Status> {
+    pub(super) async fn publisher(&mut self) -> Result<Publishing, Status> {
         let (requests, receiver) = mpsc::channel(100);
         let open = OpenStream { client_id: "me".to_owned(), topics: Vec::new() };
         requests.send(PublisherRequest { embed: Some(Sent::OpenStream(open)) }).await.unwrap();
@@ -119,7 +120,7 @@ impl Peer {
 }
 
 impl Publishing {
-    async fn send(&self, topic: &Bytes, event: impl Into<Bytes>, local_id: &str) {
+    pub(super) async fn send(&self, topic: &Bytes, event: impl Into<Bytes>, local_id: &str) {
         let wrapper = EventWrapper {
             topic_id: topic.clone(),
             event: event.into(),
@@ -133,7 +134,7 @@ impl Publishing {
     }
 
     /// The local id of the next event that is answered, with the code of its nack if it was refused.
-    async fn answer(&mut self) -> (String, Option<i32>) {
+    pub(super) async fn answer(&mut self) -> (String, Option<i32>) {
         let text = |id: Bytes| String::from_utf8(id.to_vec()).unwrap();
         match self.replies.message().await.unwrap().unwrap().embed {
             Some(Reply::Ack(ack)) => (text(ack.id), None),
@@ -163,11 +164,11 @@ impl Subscribed {
     }
 }
 
-fn event(text: &str) -> Vec<u8> {
+pub(super) fn event(text: &str) -> Vec<u8> {
     Event { data: Bytes::copy_from_slice(text.as_bytes()), mimetype: 1, ..Event::default() }.encode_to_vec()
 }
 
-fn text(wrapper: &EventWrapper) -> String {
+pub(super) fn text(wrapper: &EventWrapper) -> String {
     String::from_utf8(Event::decode(wrapper.event.clone()).unwrap().data.to_vec()).unwrap()
 }
 

@@ -9,7 +9,7 @@ use prometheus_client::{
 };
 
 use super::{
-    Times, UserKind,
+    Labelled, Times, UserKind,
     observed::{Observations, Source},
     requests::Requests,
     rpc::{self, Rpc},
@@ -140,6 +140,16 @@ impl Metrics {
         self.observations.add(name, help, Source::Gauge(Box::new(read)));
     }
 
+    /// Shows numbers of one name that go up and down and that somebody else keeps, each with its labels.
+    pub fn observe_gauges(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        read: impl Fn() -> Vec<Labelled> + Send + Sync + 'static,
+    ) {
+        self.observations.add(name, help, Source::Gauges(Box::new(read)));
+    }
+
     /// Shows how long something took that somebody else measures. The name ends in its unit, `_seconds`.
     pub fn observe_times(
         &self,
@@ -234,10 +244,15 @@ mod tests {
         metrics.observe_gauge("ensign_lag", "Lag", || 8);
         let times = || Times { buckets: vec![(0.5, 1), (f64::INFINITY, 2)], sum_seconds: 4.5 };
         metrics.observe_times("ensign_sync_seconds", "Syncs", times);
+        let lags = || ["a", "b\"\n{ "].map(|group| (vec![("group", group.to_owned())], 9)).to_vec();
+        metrics.observe_gauges("ensign_lags", "Lags", lags);
         let text = metrics.text();
         assert_eq!(sample(&text, "ensign_commits_total"), Some("7"));
         assert_eq!(sample(&text, "# TYPE ensign_commits_total"), Some("counter"));
         assert_eq!(sample(&text, "ensign_lag"), Some("8"));
+        assert_eq!(sample(&text, "# TYPE ensign_lags"), Some("gauge"));
+        assert_eq!(sample(&text, "ensign_lags{group=\"a\"}"), Some("9"));
+        assert_eq!(sample(&text, "ensign_lags{group=\"b\\\"\\n{ \"}"), Some("9"));
         assert_eq!(sample(&text, "ensign_sync_seconds_bucket{le=\"0.5\"}"), Some("1"));
         assert_eq!(sample(&text, "ensign_sync_seconds_bucket{le=\"+Inf\"}"), Some("3"));
         assert_eq!(sample(&text, "ensign_sync_seconds_count"), Some("3"));

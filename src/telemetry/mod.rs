@@ -14,6 +14,6 @@ mod rpc;
 
 pub use logging::{LogError, LogFormat, init};
 pub use metrics::{METRICS_CONTENT_TYPE, Metrics, Online};
-pub use observed::Times;
+pub use observed::{Labelled, Times};
 pub use requests::UserKind;
 pub use rpc::{RPCS, Rpc};

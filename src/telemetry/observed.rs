@@ -20,11 +20,15 @@ pub struct Times {
     pub sum_seconds: f64,
 }
 
+/// One of several numbers of one name: its labels, and the number.
+pub type Labelled = (Vec<(&'static str, String)>, u64);
+
 type Read<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 pub(super) enum Source {
     Counter(Read<u64>),
     Gauge(Read<u64>),
+    Gauges(Read<Vec<Labelled>>),
     Times(Read<Times>),
 }
 
@@ -52,8 +56,13 @@ impl Collector for Observations {
                     .encode_descriptor(name, help, None, MetricType::Counter)?
                     .encode_counter::<NoLabelSet, _, u64>(&read(), None)?,
                 Source::Gauge(read) => {
-                    let value = i64::try_from(read()).unwrap_or(i64::MAX);
-                    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)?;
+                    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&gauge(read()))?;
+                }
+                Source::Gauges(read) => {
+                    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+                    for (labels, value) in read() {
+                        family.encode_family(&labels)?.encode_gauge(&gauge(value))?;
+                    }
                 }
                 Source::Times(read) => {
                     let times = read();
@@ -66,6 +75,10 @@ impl Collector for Observations {
         }
         Ok(())
     }
+}
+
+fn gauge(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 impl fmt::Debug for Observations {

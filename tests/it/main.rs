@@ -15,6 +15,7 @@ mod documents;
 mod faults;
 mod golden;
 mod group_history;
+mod groups;
 mod harness;
 mod history;
 mod keyring;

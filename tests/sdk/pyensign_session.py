@@ -17,8 +17,10 @@ import os
 import re
 import sys
 import time
+import urllib.parse
+import urllib.request
 
-from pyensign.api.v1beta1 import ensign_pb2, topic_pb2
+from pyensign.api.v1beta1 import ensign_pb2, groups_pb2, topic_pb2
 from pyensign.api.v1beta1.event import wrap
 from pyensign.auth.client import AuthClient
 from pyensign.connection import Client, Connection
@@ -66,18 +68,24 @@ def text_event(text, **options):
     return Event(text.encode(), mimetype="text/plain", **options)
 
 
-class Reader:
-    """A subscription whose events are read and acked in the background."""
+async def acked(event):
+    assert await event.ack()
 
-    def __init__(self, ensign, *topics):
+
+class Reader:
+    """A subscription whose events are read and acked in the background, or handled otherwise."""
+
+    def __init__(self, ensign, *topics, handle=acked, group=None):
         self.ensign = ensign
         self.topics = topics
+        self.handle = handle
+        self.group = group
         self.events = []
         self.task = asyncio.create_task(self.read())
 
     async def read(self):
-        async for event in self.ensign.subscribe(*self.topics):
-            assert await event.ack()
+        async for event in self.ensign.subscribe(*self.topics, consumer_group=self.group):
+            await self.handle(event)
             self.events.append(event)
 
     async def ready(self):
@@ -326,6 +334,140 @@ async def destroy():
         while await client().topic_exists(name("destroyed")):
             assert time.monotonic() < end, "the topic is still there"
             await asyncio.sleep(0.05)
+
+
+def group(topic, delivery, short="workers"):
+    """A consumer group that starts at the beginning of a topic, and waits for acks as long as it takes."""
+    made = groups_pb2.ConsumerGroup(name=name(short), delivery=delivery, topic_offsets={topic: 1})
+    made.delivery_timeout.seconds = 3600
+    return made
+
+
+def unsettled(consumer_group):
+    """How many events the server says that a group has not settled."""
+    token = AuthClient(AUTH_URL, CREDENTIALS).credentials()[1]
+    url = f"{AUTH_URL}/api/groups/{urllib.parse.quote(consumer_group.name)}"
+    with urllib.request.urlopen(urllib.request.Request(url, headers={"Authorization": token})) as reply:
+        return sum(topic["lag_events"] for topic in json.load(reply)["topics"])
+
+
+async def published(ensign, topic, *texts):
+    events = [text_event(text) for text in texts]
+    await ensign.publish(topic, events)
+    for event in events:
+        await event.wait_for_ack()
+
+
+@part
+async def a_group_that_is_read_at_most_once():
+    topic = name("most-once")
+    workers = group(topic, groups_pb2.AT_MOST_ONCE)
+
+    async def refused(event):
+        assert await event.nack(ensign_pb2.Nack.DELIVER_AGAIN_ANY)
+
+    async with client() as ensign:
+        await ensign.create_topic(topic)
+        await published(ensign, topic, *(str(number) for number in range(20)))
+        async with client() as first:
+            reader = Reader(first, topic, group=workers)
+            await eventually(lambda: len(reader.events) == 20, "the events")
+            # What was sent is consumed, whatever is said of it.
+            reader.handle = refused
+            await published(ensign, topic, "refused")
+            await eventually(lambda: len(reader.events) == 21, "the event that is refused")
+            await reader.stop()
+        async with client() as second, client() as other:
+            reader = Reader(second, topic, group=workers)
+            await reader.ready()
+            await published(ensign, topic, "last")
+            await eventually(lambda: reader.events, "the last event")
+            assert reader.data() == ["last"], reader.data()
+            # Another group sees everything.
+            others = Reader(other, topic, group=group(topic, groups_pb2.AT_MOST_ONCE, "others"))
+            await eventually(lambda: len(others.events) == 22, "the events of the other group")
+            await reader.stop()
+            await others.stop()
+
+
+@part
+async def groups_whose_members_share_and_refuse():
+    for delivery, short in ((groups_pb2.AT_LEAST_ONCE, "least-once"), (groups_pb2.EXACTLY_ONCE, "exactly-once")):
+        await members_share_and_refuse(delivery, name(short))
+
+
+async def members_share_and_refuse(delivery, topic):
+    """Two members split the work; what one refuses is delivered again, to the other when that is asked for."""
+    refused, settled, deliveries = set(), [], []
+    both = asyncio.Event()
+
+    def handler(member):
+        async def handle(event):
+            text = event.data.decode()
+            deliveries.append((member, text))
+            if {other for other, _ in deliveries} == {"first", "second"}:
+                both.set()
+            # Nobody is given everything before it has acked something.
+            await both.wait()
+            if text in ("3", "30") and text not in refused:
+                refused.add(text)
+                code = ensign_pb2.Nack.DELIVER_AGAIN_ANY if text == "3" else ensign_pb2.Nack.DELIVER_AGAIN_NOT_ME
+                assert await event.nack(code)
+                return
+            assert await event.ack()
+            settled.append(text)
+
+        return handle
+
+    async with client() as ensign, client() as one, client() as other, client() as late:
+        await ensign.create_topic(topic)
+        await published(ensign, topic, *(str(number) for number in range(40)))
+        workers = group(topic, delivery, f"sharing-{delivery}")
+        members = [
+            Reader(one, topic, handle=handler("first"), group=workers),
+            Reader(other, topic, handle=handler("second"), group=workers),
+        ]
+        await eventually(lambda: len(settled) >= 40, "the events")
+        assert sorted(settled, key=int) == [str(number) for number in range(40)], settled
+        assert len(deliveries) == 42, deliveries
+        members_of = [member for member, text in deliveries if text == "30"]
+        assert len(set(members_of)) == 2, members_of
+        handled = Reader(late, topic, group=workers)
+        await handled.ready()
+        await published(ensign, topic, *(str(number) for number in range(40, 80)))
+        await eventually(lambda: len(settled) + len(handled.events) >= 80, "the events of three members")
+        texts = settled + handled.data()
+        assert sorted(texts, key=int) == [str(number) for number in range(80)], texts
+        for member in [*members, handled]:
+            await member.stop()
+
+
+@part
+async def groups_remember_over_a_restart():
+    topic = name("remembered")
+    semantics = (groups_pb2.AT_MOST_ONCE, groups_pb2.AT_LEAST_ONCE, groups_pb2.EXACTLY_ONCE)
+    async with client() as ensign:
+        await ensign.create_topic(topic)
+        await published(ensign, topic, *(str(number) for number in range(20)))
+    for delivery in semantics:
+        async with client() as ensign:
+            workers = group(topic, delivery, f"workers-{delivery}")
+            reader = Reader(ensign, topic, group=workers)
+            await eventually(lambda: len(reader.events) == 20, "the events")
+            await eventually(lambda: unsettled(workers) == 0, "the acks")
+            await reader.stop()
+
+    print("restart", flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+
+    async with client() as ensign:
+        await published(ensign, topic, "after")
+    for delivery in semantics:
+        async with client() as ensign:
+            reader = Reader(ensign, topic, group=group(topic, delivery, f"workers-{delivery}"))
+            await eventually(lambda: reader.events, "the event after the restart")
+            assert reader.data()[0] == "after", reader.data()
+            await reader.stop()
 
 
 @part

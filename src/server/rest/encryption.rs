@@ -173,7 +173,7 @@ async fn answer(state: &RestState, project: ProjectId) -> Result<Response, Refus
 }
 
 /// The project that the caller's token is for.
-fn project(caller: &Principal) -> Result<ProjectId, Refusal> {
+pub(super) fn project(caller: &Principal) -> Result<ProjectId, Refusal> {
     let project = caller.project.filter(|project| !project.0.is_zero());
     project.ok_or_else(|| Refusal::bad_request("the token is for no project"))
 }

@@ -1,4 +1,5 @@
-//! The REST API: accounts, organizations and their members, signing in, the keys that tokens verify against, status, probes and metrics.
+//! The REST API: accounts, organizations and their members, consumer groups, signing in, the keys that tokens verify against,
+//! status, probes and metrics.
 //!
 //! Clients are particular about some of this: replies are `application/json; charset=utf-8` to the letter, requests are
 //! read as JSON whatever their content type says, keys match in any case, an `Authorization` header on a sign-in is
@@ -20,6 +21,7 @@ mod body;
 mod caller;
 mod encryption;
 mod gate;
+mod groups;
 mod health;
 mod input;
 mod invites;
@@ -139,6 +141,7 @@ fn table() -> Vec<Route> {
         api_tenants::routes(),
         api_projects::routes(),
         encryption::routes(),
+        groups::routes(),
         signing_keys::routes(),
     ];
     tables.into_iter().flatten().collect()
