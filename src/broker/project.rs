@@ -39,9 +39,9 @@ impl Broker {
     /// Destroys all topics and consumer groups of a project. The caller has made sure that whoever asks may do so, and that nobody makes
     /// another one. What was destroyed before a failure stays so.
     pub async fn destroy_topics(&self, project: ProjectId) -> Result<(), BrokerError> {
-        self.remove_groups(project).await?;
         loop {
-            let Some(entry) = self.live_topics(project).next() else { return Ok(()) };
+            // Without a topic nobody joins a group any more.
+            let Some(entry) = self.live_topics(project).next() else { return self.remove_groups(project).await };
             match self.registrar.destroy(entry).await {
                 // Somebody else was faster.
                 Ok(()) | Err(BrokerError::NotRemovable(crate::model::TopicState::Deleting)) => {}

@@ -101,7 +101,9 @@ impl Actor {
 
     /// When what could not be put away is tried again, by the clock's elapsed time.
     pub(super) fn burial_due(&self) -> Option<Duration> {
-        let waits = !self.burying.is_under_way() && self.tracks.iter().any(|track| track.ledger.counts().dead > 0);
+        let waits = !self.burying.is_under_way()
+            && !self.is_closing()
+            && self.tracks.iter().any(|track| track.ledger.counts().dead > 0);
         waits.then_some(self.burying.not_before)
     }
 

@@ -59,6 +59,7 @@ enum Command {
     Keep(Keep),
     Remove { entry: Arc<GroupEntry>, reply: Reply<()> },
     ForgetTopic { project: ProjectId, topic: TopicId },
+    GiveUp,
     Close { reply: oneshot::Sender<()> },
 }
 
@@ -72,6 +73,7 @@ impl std::fmt::Debug for Command {
             Command::Keep(_) => "Keep",
             Command::Remove { .. } => "Remove",
             Command::ForgetTopic { .. } => "ForgetTopic",
+            Command::GiveUp => "GiveUp",
             Command::Close { .. } => "Close",
         })
     }
@@ -85,7 +87,8 @@ impl Keeper {
     /// Starts the task, which first deletes the records that belong to nothing any more.
     pub(super) fn start(records: Records, clock: Clock, registry: Registry, orphans: Vec<Bytes>) -> Keeper {
         let (sender, commands) = mpsc::channel(WAITING_MAX);
-        let task = Task { records, clock, registry, waiting: VecDeque::new(), not_before: Duration::ZERO };
+        let task =
+            Task { records, clock, registry, waiting: VecDeque::new(), not_before: Duration::ZERO, gives_up: false };
         tokio::spawn(task.run(commands, orphans));
         Keeper(sender)
     }
@@ -122,6 +125,12 @@ impl Keeper {
         drop(self.0.send(Command::ForgetTopic { project, topic }).await);
     }
 
+    /// Waits for room on a full disk no longer: the broker is closing.
+    pub(super) async fn give_up(&self) {
+        // A task that has ended waits for nothing.
+        drop(self.0.send(Command::GiveUp).await);
+    }
+
     /// Ends the task once it has done what was asked before.
     pub(super) async fn close(&self) {
         let (reply, done) = oneshot::channel();
@@ -146,6 +155,8 @@ struct Task {
     waiting: VecDeque<Keep>,
     /// By [`Clock::elapsed`], when what waits may be tried again.
     not_before: Duration,
+    /// What does not fit is not tried again.
+    gives_up: bool,
 }
 
 impl Task {
@@ -196,6 +207,7 @@ impl Task {
             Command::Keep(keep) => self.waiting.push_back(keep),
             Command::Remove { entry, reply } => drop(reply.send(self.remove(&entry).await)),
             Command::ForgetTopic { project, topic } => self.forget_topic(project, topic).await,
+            Command::GiveUp => (self.gives_up, self.not_before) = (true, Duration::ZERO),
             Command::Close { .. } => {}
         }
     }
@@ -277,7 +289,7 @@ impl Task {
                 gathered.push(keep);
             }
             match self.commit(&gathered).await {
-                Err(RecordError::NoSpace { .. }) => {
+                Err(RecordError::NoSpace { .. }) if !self.gives_up => {
                     gathered.into_iter().rev().for_each(|keep| self.waiting.push_front(keep));
                     self.not_before = self.clock.elapsed() + NO_SPACE_PAUSE;
                     return;

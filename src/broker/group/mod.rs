@@ -137,6 +137,7 @@ impl Groups {
 
     /// Ends all members' streams; returns when everything that they did is kept.
     pub(super) async fn close(&self) {
+        self.keeper.give_up().await;
         self.closing.send_replace(true);
         self.closing.closed().await;
         self.keeper.close().await;

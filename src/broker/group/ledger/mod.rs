@@ -216,6 +216,8 @@ impl Ledger {
             }
             self.end_lease(slot, Reason::Timeout, now);
         }
+        // What was due is not due any more, whether or not somebody asks for it now.
+        self.unpark(now);
         any
     }
 

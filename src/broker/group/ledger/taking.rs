@@ -15,9 +15,7 @@ impl Ledger {
     /// The lowest events that were read before and that a member may have now: consecutive ones with one story. Nothing when
     /// there are none, or the member has no allowance left.
     pub(in crate::broker::group) fn take_again(&mut self, member: MemberId, now: Time, limit: u32) -> Option<Grant> {
-        for range in self.waiting.unpark(now) {
-            self.refresh_all(range);
-        }
+        self.unpark(now);
         let limit = u64::from(limit.min(self.allowance(member)));
         if limit == 0 {
             return None;
@@ -39,6 +37,13 @@ impl Ledger {
             self.settled_some();
         }
         Some(grant)
+    }
+
+    /// Makes ready what has waited long enough.
+    pub(super) fn unpark(&mut self, now: Time) {
+        for range in self.waiting.unpark(now) {
+            self.refresh_all(range);
+        }
     }
 
     /// What a member gets of events that have just been read, in order. Nothing when they are not the next ones. What it

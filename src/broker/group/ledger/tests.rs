@@ -207,3 +207,16 @@ fn what_cannot_be_read_is_settled_and_a_seek_forgets() {
     assert_eq!((ledger.acked(ONE, 9), ledger.held(ONE)), (Outcome::Unknown, 0));
     assert_eq!((ledger.position().get(), ledger.fresh(TWO, 2, &[])), (2, vec![2, 3]));
 }
+
+#[test]
+fn what_was_due_is_not_due_any_more_when_nobody_asks_for_it() {
+    let mut ledger = ledger(DeliverySemantic::AtLeastOnce, |_| ());
+    ledger.fresh(ONE, 1, &[]);
+    ledger.nacked(ONE, 1, NackCode::Unprocessed, after(1));
+    assert_eq!(ledger.again(ONE, after(1)), [1]);
+    ledger.nacked(ONE, 1, NackCode::Unprocessed, after(2));
+    assert_eq!(ledger.next_deadline(), Some(after(102)));
+    ledger.expire(after(102));
+    assert_eq!(ledger.next_deadline(), None);
+    assert_eq!(ledger.again(ONE, after(102)), [1]);
+}

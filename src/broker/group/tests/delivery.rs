@@ -185,3 +185,25 @@ async fn a_member_that_does_nothing_holds_up_nobody_else() {
     }
     assert_eq!(bench.standing().await.1, held as u64);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_ends_a_stream_or_is_settled() {
+    let bench = Bench::new().await;
+    bench.publish("t", &["a", "b"]).await;
+    bench.engine.rotate_key(OWN, false).await.unwrap();
+    bench.publish("t", &["c"]).await;
+    bench.engine.suspend_key(OWN, 1).await.unwrap();
+    let mut wanted = exactly_once();
+    wanted.topic_offsets = HashMap::from([("t".to_owned(), 1)]);
+    let mut strict = bench.join(wanted.clone()).await;
+    assert!(matches!(strict.0.next().await, Err(BrokerError::Unreadable(_))));
+    assert_eq!(bench.standing().await, (1, 0, 0));
+    wanted.subscribe.skip_unreadable = true;
+    let mut lenient = bench.join(wanted).await;
+    assert!(matches!(lenient.0.next().await.unwrap(), Next::Passed));
+    assert_eq!(lenient.0.skipped(), 2);
+    let events = lenient.take(1).await;
+    assert_eq!(texts(&events), ["c"]);
+    lenient.ack(&events).await;
+    assert_eq!(bench.standing().await, (4, 0, 0));
+}

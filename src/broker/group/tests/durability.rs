@@ -114,3 +114,21 @@ async fn a_full_disk_delays_a_group_until_there_is_room() {
     }
     assert_eq!(receipt.await.unwrap().acked.len(), 1);
 }
+
+#[tokio::test]
+async fn a_full_disk_does_not_hold_up_a_stop() {
+    let bench = Bench::new().await;
+    let mut member = bench.join(exactly_once()).await;
+    bench.publish("t", &["a"]).await;
+    let events = member.take(1).await;
+    bench.disk.fail(Fault { on: Operation::Write, under: "meta.redb", after: 0, kind: FaultKind::NoSpace });
+    let acks = member.0.acks();
+    let receipt = tokio::spawn(async move { acks.settle(vec![(events[0].0, Verdict::Ack)]).await });
+    while !bench.disk.all_failed() {
+        tokio::task::yield_now().await;
+    }
+    // Nobody moves the clock to when it would be tried again.
+    bench.broker.close().await;
+    let Receipt { acked, refused } = receipt.await.unwrap();
+    assert_eq!(acked.len() + refused.len(), 1);
+}
