@@ -57,10 +57,8 @@ impl Actor {
                 Err(error) => return Err(BrokerError::stream(error)),
             };
             // A loss of power took events that had not waited for the disk; other events will have their offsets.
-            let end = stream.end_offset();
-            let (progress, is_kept) =
-                if progress.position() > end { (Progress::at(end), false) } else { (progress, true) };
-            self.tracks.push(Track::new(entry, stream, self.rules(), &progress, is_kept));
+            let left = progress.before(stream.end_offset());
+            self.tracks.push(Track::new(entry, stream, self.rules(), &left, left == progress));
         }
         Ok(())
     }

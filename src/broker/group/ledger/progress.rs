@@ -67,6 +67,19 @@ impl Progress {
         self.settled.iter().map(|range| range.end - range.start).sum()
     }
 
+    /// Without what lies at `end` and behind it.
+    pub(in crate::broker::group) fn before(&self, end: Offset) -> Progress {
+        let end = end.get();
+        let cut = |range: &Range<u64>| range.start..range.end.min(end);
+        let settled = self.settled.iter().map(cut).filter(|range| !range.is_empty());
+        let tries = self.tries.iter().map(|tries| Tries { range: cut(&tries.range), ..tries.clone() });
+        Progress {
+            next: self.next.min(end),
+            settled: settled.collect(),
+            tries: tries.filter(|tries| !tries.range.is_empty()).collect(),
+        }
+    }
+
     pub(in crate::broker::group) fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         put(&mut out, self.next);
@@ -293,6 +306,19 @@ pub(super) mod tests {
             let longer = [bytes.as_slice(), &[0]].concat();
             prop_assert_eq!(Progress::decode(&longer), Err(DamagedProgress));
         }
+    }
+
+    #[test]
+    fn what_lies_behind_an_end_is_cut_off() {
+        let tries = |range| Tries { range, failures: 1, reason: Reason::Timeout };
+        let progress = Progress { next: 3, settled: vec![5..8, 9..12], tries: vec![tries(3..5), tries(8..9)] };
+        let check = |end: u64, next: u64, settled: Vec<Range<u64>>, left: Vec<Tries>| {
+            assert_eq!(progress.before(Offset::new(end)), Progress { next, settled, tries: left });
+        };
+        check(12, 3, progress.settled.clone(), progress.tries.clone());
+        check(9, 3, std::iter::once(5..8).collect(), progress.tries.clone());
+        check(7, 3, std::iter::once(5..7).collect(), vec![tries(3..5)]);
+        check(2, 2, Vec::new(), Vec::new());
     }
 
     #[test]

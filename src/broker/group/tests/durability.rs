@@ -132,3 +132,17 @@ async fn a_full_disk_does_not_hold_up_a_stop() {
     let Receipt { acked, refused } = receipt.await.unwrap();
     assert_eq!(acked.len() + refused.len(), 1);
 }
+
+#[tokio::test]
+async fn events_that_a_loss_of_power_took_are_not_taken_for_settled() {
+    let bench = Bench::new().await.restart_with(crate::model::Durability::Os).await;
+    let mut member = bench.join(exactly_once()).await;
+    bench.publish("t", &["a", "b", "c"]).await;
+    let events = member.take(3).await;
+    // The position is 1, and 2 is settled beyond it.
+    assert_eq!(member.ack(&events[1..2]).await.acked.len(), 1);
+    let bench = bench.crash().await;
+    let mut member = bench.join(exactly_once()).await;
+    bench.publish("t", &["d", "e"]).await;
+    assert_eq!(texts(&member.take(2).await), ["d", "e"]);
+}

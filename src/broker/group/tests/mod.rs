@@ -16,8 +16,8 @@ use crate::{
     broker::{Broker, BrokerError, NewTopic, Next, PublishSession},
     engine::RootKey,
     model::{
-        Code, DeliverySemantic, KeyId, OrganizationId, Permission, Permissions, Position, Principal, Rlid, Secret,
-        Subject, Time, Topic, Ulid,
+        Code, DeliverySemantic, Durability, KeyId, OrganizationId, Permission, Permissions, Position, Principal, Rlid,
+        Secret, Subject, Time, Topic, Ulid,
     },
     store::local::{LocalOptions, LocalStore},
     sys::{Entropy, Loss, ManualClock, SimulatedDisk},
@@ -50,15 +50,15 @@ impl Bench {
     async fn new() -> Bench {
         let clock = ManualClock::default();
         clock.set(Time::from_millis(1_700_000_000_000));
-        let bench = Bench::open(SimulatedDisk::new(), clock).await;
+        let bench = Bench::open(SimulatedDisk::new(), clock, Durability::Fsync).await;
         bench.create("t").await;
         bench
     }
 
-    async fn open(disk: SimulatedDisk, clock: ManualClock) -> Bench {
+    async fn open(disk: SimulatedDisk, clock: ManualClock, durability: Durability) -> Bench {
         let time = Clock::manual(clock.clone());
-        let (store, local, _) =
-            LocalStore::open(&disk.disk(), &time, &Entropy::seeded(1), LocalOptions::default()).unwrap();
+        let options = LocalOptions { durability, ..LocalOptions::default() };
+        let (store, local, _) = LocalStore::open(&disk.disk(), &time, &Entropy::seeded(1), options).unwrap();
         let root = RootKey::new(&Secret::new([7; 32])).unwrap();
         let engine = Engine::open(store.clone(), root, time.clone(), Entropy::real()).await.unwrap();
         let broker = Broker::open(store.records, engine.clone(), time, Entropy::real(), FORM).await.unwrap();
@@ -67,16 +67,20 @@ impl Bench {
 
     /// Loses the power, and starts over what is left.
     async fn crash(self) -> Bench {
-        Bench::open(self.disk.crash(Loss::Everything), self.clock).await
+        Bench::open(self.disk.crash(Loss::Everything), self.clock, Durability::Fsync).await
     }
 
     /// Stops in order, and starts again.
     async fn restart(self) -> Bench {
+        self.restart_with(Durability::Fsync).await
+    }
+
+    async fn restart_with(self, durability: Durability) -> Bench {
         let Bench { disk, clock, engine, broker, local } = self;
         broker.close().await;
         engine.close().await;
         local.close().await.unwrap();
-        Bench::open(disk, clock).await
+        Bench::open(disk, clock, durability).await
     }
 
     async fn create(&self, name: &str) -> Arc<Topic> {
