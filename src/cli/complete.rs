@@ -11,7 +11,7 @@ use super::{
     output::{Color, Output},
 };
 use crate::{
-    client::{Key, Member, Organization, Project, Tenant},
+    client::{GroupSummary, Key, Member, Organization, Project, Tenant},
     config::Environment,
     credentials::KnownTopicKey,
     sys::Clock,
@@ -37,6 +37,16 @@ pub(super) fn topics() -> Vec<CompletionCandidate> {
     ask(async |context| {
         let topics = context.connect().await?.topics().await?;
         Ok(topics.into_iter().map(|topic| CompletionCandidate::new(topic.name)).collect())
+    })
+}
+
+/// The consumer groups of the project, by name.
+pub(super) fn groups() -> Vec<CompletionCandidate> {
+    ask(async |context| {
+        let groups = context.connect().await?.groups().await?;
+        let candidate =
+            |group: GroupSummary| CompletionCandidate::new(group.name).help(Some(group.settings.delivery.into()));
+        Ok(groups.into_iter().map(candidate).collect())
     })
 }
 

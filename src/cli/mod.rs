@@ -23,6 +23,7 @@ mod event_args;
 mod exit_codes;
 mod expect;
 mod find;
+mod group;
 mod human;
 mod info;
 mod invite;

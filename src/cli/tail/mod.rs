@@ -1,0 +1,115 @@
+//! `ensign tail`: events as they come, and from any point in the past; alone, or as a member of a consumer group.
+
+mod follow;
+mod member;
+mod membership;
+mod verdicts;
+
+use clap_complete::ArgValueCandidates;
+
+use super::{
+    Context, complete,
+    error::{Kind, Result},
+    output::EventWriter,
+    range::{self, Range},
+    topic_keys,
+};
+use crate::client::{Event, OpenFailure, Opener};
+use membership::Membership;
+
+/// Show events as they come, and from any point in the past
+///
+/// Follows the topics until it is interrupted, or until --until, -n or --idle say that it is over. When the connection
+/// breaks, it is made again and the output goes on behind the last event, without a gap or a repetition.
+///
+/// On a terminal events are shown as a table, otherwise as JSON lines (-o jsonl), which `ensign publish` takes back
+/// without losing anything. With -o raw each event's data is followed by an end of line and by nothing else: what was
+/// published line by line comes out as it was, with an end of line behind the last line also where the file had none.
+/// Data that itself holds ends of lines can't be told apart in that form; use -o jsonl for it.
+///
+/// Events whose data is encrypted with a topic key are shown as such, unless --decrypt is given; with -o jsonl they can be
+/// published again as they are. --decrypt stops with an error at an event that it can't decrypt, that was changed,
+/// or that is not encrypted.
+///
+/// With --group the server remembers how far the group has read, and members of one group share the events. A new group
+/// starts at --from, and is at-least-once: an event counts as read when it was written, and comes again, here or to
+/// another member, when that did not come about. With --ack manual standard input says what became of each event, in lines of
+/// an event's id, `ack` or `nack`, and the reason for a nack (unprocessed, timeout, unhandled-mimetype, unknown-type,
+/// deliver-again-any, deliver-again-not-me); an id alone is an ack. It ends when its input does.
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("from", |from| from.default_value("end")))]
+#[command(after_help = format!("Examples:
+  $ ensign tail flights --from start
+  $ ensign tail orders payments --from -15m -o 'template={{topic}} {{offset}} {{data}}'
+  $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
+  $ ensign tail orders --from start --decrypt
+  $ ensign tail orders --group billing --from start -o jsonl
+
+{}", range::POSITIONS))]
+pub(super) struct Args {
+    /// The topics, by name or id; a group without them reads all topics of the project
+    #[arg(required_unless_present = "group", value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
+    topics: Vec<String>,
+
+    #[command(flatten)]
+    range: Range,
+
+    /// Leave out events under a suspended or revoked data key, instead of ending there with an error
+    #[arg(long)]
+    skip_unreadable: bool,
+
+    /// Decrypt the data of events with the topic keys that are here
+    #[arg(long)]
+    decrypt: bool,
+
+    /// Show also events that are not encrypted
+    #[arg(long, requires = "decrypt")]
+    allow_unencrypted: bool,
+
+    /// Decrypt what was encrypted for this topic and published again
+    #[arg(long, value_name = "TOPIC", requires = "decrypt", add = ArgValueCandidates::new(complete::topics_with_keys))]
+    encrypted_for: Option<String>,
+
+    #[command(flatten)]
+    membership: Membership,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &mut Context) -> Result<()> {
+        context.block_on(async |context| {
+            let mut writer = EventWriter::new(&context.output, self.topics.len() != 1);
+            if self.range.limit == Some(0) {
+                writer.finish(&mut context.output)?;
+                return context.output.flush();
+            }
+            match &self.membership.group {
+                Some(group) => self.take_part(context, &mut writer, group).await,
+                None => self.follow(context, &mut writer).await,
+            }
+        })
+    }
+
+    /// What decrypts the events of a topic that is called so.
+    fn opener(&self, context: &Context, topic: &str) -> Result<Opener> {
+        match &self.encrypted_for {
+            Some(other) => Ok(topic_keys::opener(context, other)?.anywhere()),
+            None => topic_keys::opener(context, topic),
+        }
+    }
+
+    fn decrypt(&self, context: &Context, opener: &Opener, event: &mut Event, topic: &str) -> Result<()> {
+        match opener.open(event) {
+            Err(error) if error.failure == OpenFailure::NotEncrypted && self.allow_unencrypted => Ok(()),
+            opened => opened.map_err(|error| topic_keys::not_opened(context, &error, topic)),
+        }
+    }
+}
+
+/// Writes what a format needs at its end, whatever ended the reading.
+fn finish(context: &mut Context, writer: &EventWriter, result: Result<()>) -> Result<()> {
+    if !matches!(&result, Err(error) if error.kind == Kind::ClosedPipe) {
+        writer.finish(&mut context.output)?;
+        context.output.flush()?;
+    }
+    result
+}
