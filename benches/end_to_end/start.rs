@@ -47,7 +47,7 @@ async fn seek(plan: &Plan, broker: &Broker, from: Position) -> Result<f64, Error
     for number in 1..=SEEKS {
         let options = SubscriberOptions {
             // A batch goes to each topic in turn, from the second one on: these have events however few there are.
-            topic: format!("load-{}", number + 1),
+            topics: vec![format!("load-{}", number + 1)],
             from,
             // A topic without events behind the place is an error, and nothing to wait for.
             until: Some(Position::End),

@@ -53,7 +53,7 @@ pub use policy::PolicyRequest;
 pub use project::ProjectTotals;
 pub use publish::{PublishSession, Refusal, Slot};
 pub use subscribe::SubscribeRequest;
-pub use subscription::{Delivery, Next, Subscription, TopicBounds};
+pub use subscription::{Delivery, Next, Subscription};
 pub use topics::NewTopic;
 
 #[cfg(test)]

@@ -64,7 +64,7 @@ impl Broker {
             None => entries.into_iter().map(|entry| (entry, None, None)).collect(),
         };
         let follows = (request.topics.is_empty() && request.query.is_none()).then_some(Follow { changes, seen });
-        let mut subscription = Subscription::new(self.clone(), lags.clone(), project, follows, request.skip_unreadable);
+        let mut subscription = Subscription::new(self.clone(), lags.clone(), project, follows, request);
         for (entry, from, until) in chosen {
             // BEFORE alone means everything that lies before, not what comes from now on.
             let default = if until.is_some() { Position::Start } else { Position::End };

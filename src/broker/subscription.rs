@@ -6,7 +6,8 @@
 //! costs does not grow with the number of topics.
 //!
 //! Nothing is pushed to a subscription, so nothing is dropped when it is slow. One to all topics follows those that are
-//! created later; one whose topics are all destroyed ends. What all its cursors hold is bounded by bytes.
+//! created later; one whose topics are all destroyed ends, and so does one whose query names a topic that is destroyed, since
+//! without that topic it is not what was asked for. What all its cursors hold is bounded by bytes.
 //!
 //! What it does not do: write messages, remember positions.
 
@@ -21,12 +22,12 @@ use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::watch;
 
 use super::{
-    Availability, Broker, BrokerError, Lags, TopicEntry,
+    Availability, Broker, BrokerError, Lags, SubscribeRequest, TopicEntry,
     cursor::{self, Cursor, Until},
 };
 use crate::{
     engine::{FetchError, Slice},
-    model::{Offset, Position, ProjectId, Time},
+    model::{Position, ProjectId, Time},
 };
 
 /// How many bytes the cursors of a subscription hold of each kind (see [`crate::engine::Reader::hold_at_most`]), in equal shares.
@@ -53,8 +54,7 @@ pub struct Subscription {
     passing: Option<Time>,
     /// Set when topics that are created later belong to the subscription.
     follows: Option<Follow>,
-    /// Whether a topic of the subscription was destroyed.
-    lost: bool,
+    losing: Losing,
     /// Whether [`Subscription::is_ready`] said so since the last time that something was given.
     promised: bool,
     /// How many cursors were looked at so far, for tests.
@@ -63,6 +63,16 @@ pub struct Subscription {
 }
 
 type Key = u64;
+
+/// What it means that a topic of the subscription is destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Losing {
+    /// The end: a query names the topics, and all of them have to be there.
+    Ends,
+    /// That the others go on, as long as there are any. None has been destroyed so far, or some have.
+    Never,
+    Before,
+}
 
 /// The project's generation of topics, and the one that was looked at last.
 #[derive(Debug)]
@@ -78,25 +88,15 @@ pub struct Delivery {
     pub events: Slice,
 }
 
-/// Where a topic of a subscription is read next, and what it stops before, if that is known.
-#[derive(Debug)]
-pub struct TopicBounds {
-    pub topic: Arc<TopicEntry>,
-    pub next: Offset,
-    pub until: Option<Offset>,
-}
-
 /// What [`Subscription::next`] comes back with.
 #[derive(Debug)]
 pub enum Next {
     Events(Delivery),
     /// [`Subscription::is_ready`] promised more than there is: nothing can be given without waiting.
     Passed,
-    /// A topic of the subscription has been destroyed. The others go on.
-    Lost(Arc<TopicEntry>),
     /// Everything up to where the subscription was to stop has been given.
     Finished,
-    /// All topics of the subscription have been destroyed.
+    /// All topics of the subscription have been destroyed, or one of those that its query names.
     Gone,
 }
 
@@ -113,13 +113,13 @@ impl Subscription {
         lags: Lags,
         project: ProjectId,
         follows: Option<Follow>,
-        skips: bool,
+        request: &SubscribeRequest,
     ) -> Subscription {
         Subscription {
             broker,
             lags,
             project,
-            skips,
+            skips: request.skip_unreadable,
             skipped: 0,
             cursors: BTreeMap::new(),
             next_key: 0,
@@ -128,7 +128,7 @@ impl Subscription {
             waiting: FuturesUnordered::new(),
             passing: None,
             follows,
-            lost: false,
+            losing: if request.query.is_some() { Losing::Ends } else { Losing::Never },
             promised: false,
             #[cfg(test)]
             looks: 0,
@@ -149,18 +149,6 @@ impl Subscription {
         self.cursors.values().map(|cursor| &cursor.entry)
     }
 
-    /// Where those are read now, and how far.
-    pub fn bounds(&self) -> impl Iterator<Item = TopicBounds> {
-        self.cursors.values().map(|cursor| TopicBounds {
-            topic: cursor.entry.clone(),
-            next: cursor.reader.next(),
-            until: match cursor.until {
-                Some(Until::Offset(end)) => Some(end),
-                Some(Until::Later(_)) | None => None,
-            },
-        })
-    }
-
     /// The next events of any of the topics. Cancel-safe: events that were not returned come again.
     ///
     /// # Errors
@@ -175,7 +163,7 @@ impl Subscription {
             }
             self.pass_bounds().await?;
             if self.cursors.is_empty() && self.follows.is_none() {
-                return Ok(if self.lost { Next::Gone } else { Next::Finished });
+                return Ok(if self.losing == Losing::Before { Next::Gone } else { Next::Finished });
             }
             if std::mem::take(&mut self.promised) {
                 return Ok(Next::Passed);
@@ -245,7 +233,7 @@ impl Subscription {
                     continue;
                 }
                 Err(error) => match self.failed(key, error)? {
-                    Some(lost) => return Ok(Some(lost)),
+                    Some(gone) => return Ok(Some(gone)),
                     None => continue,
                 },
             };
@@ -313,8 +301,12 @@ impl Subscription {
                 Ok(None)
             }
             FetchError::Destroyed => {
-                self.lost = true;
-                Ok(self.cursors.remove(&key).map(|cursor| Next::Lost(cursor.entry)))
+                self.cursors.remove(&key);
+                if self.losing == Losing::Ends {
+                    return Ok(Some(Next::Gone));
+                }
+                self.losing = Losing::Before;
+                Ok(None)
             }
             error => Err(BrokerError::stream(error)),
         }

@@ -1,4 +1,4 @@
-//! Which part of a topic a command reads: `--from`, `--until`, `-n` and `--idle`, the same for every command that reads
+//! Which part of its topics a command reads: `--from`, `--until`, `-n` and `--idle`, the same for every command that reads
 //! events, and the subscription that is opened with them.
 //!
 //! A command flattens [`Range`] into its arguments. It starts at the beginning unless the command says otherwise, with
@@ -6,13 +6,15 @@
 //!
 //! What it does not do: read, or stop after `limit` events or when `idle` is over. That is up to the command.
 
+use std::collections::HashSet;
+
 use super::{
     error::{CliError, Result},
     human::Span,
 };
 use crate::{
     client::{Client, Code, Subscriber, SubscriberOptions},
-    model::{Position, Ulid},
+    model::Position,
 };
 
 /// What the help of a command that has a [`Range`] says of positions.
@@ -39,29 +41,46 @@ pub(super) struct Range {
 }
 
 impl Range {
-    /// Opens a subscription to a topic, given by its name or id, that reads from `from` until `until`. It connects again for
-    /// as long as that takes. What can't be read for want of its data key is left out, or ends it.
-    pub(super) async fn open(&self, client: &Client, topic: &str, skip_unreadable: bool) -> Result<Subscriber> {
-        // A name of this form is possible; it is tried first.
-        let name = match Ulid::parse(topic) {
-            Ok(_) => match client.find_topic(topic).await? {
-                Some(found) => found.name,
-                None => return Err(unknown_topic(topic)),
-            },
-            Err(_) => topic.to_owned(),
+    /// Opens a subscription to topics, given by their names or ids, that reads each from `from` until `until`. It connects
+    /// again for as long as that takes. What can't be read for want of its data key is left out, or ends it.
+    pub(super) async fn open(&self, client: &Client, topics: &[String], skip_unreadable: bool) -> Result<Subscriber> {
+        let mut once = HashSet::new();
+        let topics: Vec<String> = topics.iter().filter(|topic| once.insert(*topic)).cloned().collect();
+        let (from, until) = (self.from, self.until);
+        let options = SubscriberOptions { topics: topics.clone(), from, until, retry_for: None, skip_unreadable };
+        let error = match Subscriber::open(client, options).await {
+            Ok(subscriber) => return Ok(subscriber),
+            Err(error) => error,
         };
-        let options =
-            SubscriberOptions { topic: name, from: self.from, until: self.until, retry_for: None, skip_unreadable };
-        Subscriber::open(client, options).await.map_err(|error| match error.code() {
-            Some(Code::FailedPrecondition | Code::NotFound) if !error.to_string().contains("data key") => {
-                unknown_topic(topic)
-            }
-            _ => CliError::from(error).about(format!("topic {topic}")),
-        })
+        let text = error.to_string();
+        let unknown = match error.code() {
+            Some(Code::FailedPrecondition | Code::NotFound) => !text.contains("data key"),
+            Some(Code::InvalidArgument) => text.contains("unknown topic"),
+            _ => false,
+        };
+        match &topics[..] {
+            [topic] if unknown => Err(unknown_topic(topic)),
+            [topic] => Err(CliError::from(error).about(format!("topic {topic}"))),
+            _ if unknown => Err(first_unknown(client, &topics).await),
+            _ => Err(CliError::from(error).about(format!("topics {}", topics.join(", ")))),
+        }
     }
 }
 
-fn unknown_topic(topic: &str) -> CliError {
+/// Names the first of several topics that is not there.
+async fn first_unknown(client: &Client, topics: &[String]) -> CliError {
+    for topic in topics {
+        match client.find_topic(topic).await {
+            Ok(Some(_)) => {}
+            Ok(None) => return unknown_topic(topic),
+            // Whoever may read topics need not be allowed to list them.
+            Err(_) => break,
+        }
+    }
+    CliError::not_found(format!("one of the topics {} is not there", topics.join(", ")))
+}
+
+pub(super) fn unknown_topic(topic: &str) -> CliError {
     CliError::not_found(format!("there is no topic {topic}"))
         .hint(format!("`ensign topic list` shows what there is, `ensign topic create {topic}` makes it"))
 }

@@ -29,6 +29,7 @@ mod session;
 mod storage;
 mod subscriber;
 mod subscription;
+mod track;
 mod trust;
 
 #[cfg(any(test, fuzzing))]

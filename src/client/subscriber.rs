@@ -1,28 +1,37 @@
-//! Subscribing: a topic's events from any point on, in order, without a gap or a repetition when the connection breaks.
+//! Subscribing: events of topics from any point on, each topic in its order, without a gap or a repetition when the connection
+//! breaks.
+//!
+//! One stream carries all topics of a subscriber; what is there already comes merged by commit time. Each topic remembers for
+//! itself how far it has come, so a stream that breaks is taken up for each where it was.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
 use http::HeaderMap;
 
 use super::{
-    Client, ClientError, Event,
+    Client, ClientError, Code, Event,
     backoff::Backoff,
     event::Publishers,
     frames::{MessageReader, Read},
     outbox::Outbox,
     subscription::{self, Arrived},
+    track::Track,
 };
 use crate::{
-    api::ensign::{Query, Subscription},
-    model::{Position, Time},
+    api::ensign::{Query, StreamReady, Subscription},
+    model::{Position, TopicId, Ulid},
     sys,
 };
 
 /// What to read, and how to behave.
 #[derive(Debug, Clone)]
 pub struct SubscriberOptions {
-    /// The name of the topic.
-    pub topic: String,
+    /// The topics, by name or id; each at most once, and at least one.
+    pub topics: Vec<String>,
+    /// Where to start in each of them. Now and ages are taken by the server's clock.
     pub from: Position,
     /// Where to stop, before the event at this place; without it, the subscriber waits for what comes.
     pub until: Option<Position>,
@@ -35,25 +44,32 @@ pub struct SubscriberOptions {
 /// What a subscriber has to say.
 #[derive(Debug)]
 pub enum Delivery {
-    /// The next events, in order; never none.
+    /// The next events, those of each topic in order; never none.
     Events(Vec<Event>),
-    /// The events from one offset up to another one can't be read by the server, and were left out.
-    Skipped { first: u64, last: u64 },
+    /// The events of a topic from one offset up to another one can't be read by the server, and were left out.
+    Skipped { topic: TopicId, first: u64, last: u64 },
     /// So many more events were left out, at the start or the end of what was read: nothing around them shows where.
     SkippedMore { events: u64 },
+    /// One of several topics has been destroyed. The next call connects again for the others.
+    Lost { topic: TopicId },
     /// The connection broke. The next call connects again and goes on behind the last event.
     Interrupted { reason: String },
     /// The place where to stop has been reached.
     Ended,
 }
 
-/// An open subscription to one topic.
+/// An open subscription.
 #[derive(Debug)]
 pub struct Subscriber {
     client: Client,
-    topic: String,
-    start: Start,
-    stop: Stop,
+    /// The topics that are there, in the order in which they were named.
+    tracks: Vec<Track>,
+    /// Where the track of a topic stands.
+    places: HashMap<TopicId, usize>,
+    /// The topic of the event that came last, and where its track stands.
+    last: Option<(TopicId, usize)>,
+    /// When the first stream was asked for, by the time that only goes forward.
+    asked: Option<Duration>,
     /// Keeps the request open: a half-closed subscription ends.
     outbox: Outbox,
     reader: Option<MessageReader>,
@@ -64,86 +80,45 @@ pub struct Subscriber {
     ended: bool,
     skip_unreadable: bool,
     /// What was left out and not told yet.
-    gaps: VecDeque<(u64, u64)>,
+    gaps: VecDeque<(TopicId, u64, u64)>,
     /// How many events of the stream that is open the gaps were, told and not told.
     skipped: u64,
     /// Events that have arrived with it.
     held: Vec<Event>,
-}
-
-/// Where the next connection starts reading.
-#[derive(Debug, Clone, Copy)]
-enum Start {
-    /// With what is committed from now on.
-    Now,
-    /// Behind this many events.
-    Behind(u64),
-    Event(crate::model::Rlid),
-    /// With what was committed at this time or later.
-    Time(Time),
-}
-
-/// Where reading ends.
-#[derive(Debug, Clone, Copy)]
-enum Stop {
-    Never,
-    /// Behind the event with this offset.
-    Behind(u64),
-    Event(crate::model::Rlid),
-    Time(Time),
+    /// Topics that are gone, and not told yet.
+    lost: VecDeque<TopicId>,
 }
 
 impl Subscriber {
     /// Opens a subscription. The server must answer that it is ready before this returns, so that an event published
     /// afterwards is not missed.
     pub async fn open(client: &Client, options: SubscriberOptions) -> Result<Subscriber, ClientError> {
-        let now = client.clock.now();
-        let start = match options.from {
-            Position::Start => Start::Behind(0),
-            Position::End => Start::Now,
-            Position::Offset(offset) => Start::Behind(offset.get().saturating_sub(1)),
-            Position::Event(id) => Start::Event(id),
-            Position::Time(time) => Start::Time(time),
-            Position::Ago(nanos) => Start::Time(now.plus_nanos(-nanos)),
-        };
-        let stop = match options.until {
-            None => Stop::Never,
-            Some(Position::Start) => Stop::Behind(0),
-            Some(Position::End) => Stop::Time(now),
-            Some(Position::Offset(offset)) => Stop::Behind(offset.get().saturating_sub(1)),
-            Some(Position::Event(id)) => Stop::Event(id),
-            Some(Position::Time(time)) => Stop::Time(time),
-            Some(Position::Ago(nanos)) => Stop::Time(now.plus_nanos(-nanos)),
-        };
-        // A query that only says where to stop would start at the beginning.
-        let start = match (start, stop) {
-            (Start::Now, Stop::Event(_) | Stop::Time(_)) => Start::Time(now),
-            (start, _) => start,
-        };
+        let SubscriberOptions { topics, from, until, retry_for, skip_unreadable } = options;
         let mut subscriber = Subscriber {
             client: client.clone(),
-            topic: options.topic,
-            start,
-            stop,
+            tracks: topics.into_iter().map(|name| Track { name, id: None, from, until }).collect(),
+            places: HashMap::new(),
+            last: None,
+            asked: None,
             outbox: Outbox::default(),
             reader: None,
             publishers: Publishers::default(),
             expected: 0,
-            backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), options.retry_for),
+            backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), retry_for),
             ended: false,
-            skip_unreadable: options.skip_unreadable,
+            skip_unreadable,
             gaps: VecDeque::new(),
             skipped: 0,
             held: Vec::new(),
+            lost: VecDeque::new(),
         };
         subscriber.connect().await?;
-        subscriber.ended = subscriber.is_behind_stop();
         Ok(subscriber)
     }
 
-    /// The name of the topic.
-    pub fn topic(&self) -> &str {
-        &self.topic
+    /// The topics that are there, in the order in which they were asked for, with their names.
+    pub fn topics(&self) -> impl Iterator<Item = (TopicId, &str)> {
+        self.tracks.iter().filter_map(|track| Some((track.id?, &*track.name)))
     }
 
     /// Waits for what comes next. Nothing is lost when the future is dropped and the method called again.
@@ -160,12 +135,15 @@ impl Subscriber {
                 self.held = self.arrived()?;
             }
             // What was left out is told before what came behind it.
-            if let Some((first, last)) = self.gaps.pop_front() {
-                return Ok(Delivery::Skipped { first, last });
+            if let Some((topic, first, last)) = self.gaps.pop_front() {
+                return Ok(Delivery::Skipped { topic, first, last });
             }
             let arrived = std::mem::take(&mut self.held);
             if !arrived.is_empty() {
                 return Ok(Delivery::Events(arrived));
+            }
+            if let Some(topic) = self.lost.pop_front() {
+                return Ok(Delivery::Lost { topic });
             }
             if self.ended {
                 continue;
@@ -176,7 +154,7 @@ impl Subscriber {
             };
             let error = match reader.read().await {
                 Ok(Read::More) => continue,
-                Ok(Read::Ended) if !matches!(self.stop, Stop::Never) => {
+                Ok(Read::Ended) if self.tracks.iter().all(|track| track.until.is_some()) => {
                     self.ended = true;
                     match reader.skipped().saturating_sub(self.skipped) {
                         0 => continue,
@@ -190,10 +168,14 @@ impl Subscriber {
                 Err(status) => ClientError::from_status(self.client.endpoint(), &status),
             };
             self.reader = None;
+            if error.code() == Some(Code::NotFound) && self.find_lost().await? {
+                self.backoff.reset();
+                continue;
+            }
             if !error.is_retryable() {
                 return Err(error);
             }
-            tracing::warn!(%error, topic = self.topic, "the subscription broke");
+            tracing::warn!(%error, topics = self.tracks.len(), "the subscription broke");
             self.backoff.reset();
             return Ok(Delivery::Interrupted { reason: error.to_string() });
         }
@@ -205,14 +187,41 @@ impl Subscriber {
             match self.connect().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retryable() => last = Some(error),
+                // A topic that is named and not there any more.
+                Err(error) if error.code() == Some(Code::InvalidArgument) && self.find_lost().await? => {}
                 Err(error) => return Err(error),
             }
         }
         Err(last.unwrap_or_else(|| self.client.protocol_error("the connection could not be made again")))
     }
 
-    /// Takes the events that have arrived, remembers how far they go, and leaves out what lies behind the place where to
-    /// stop.
+    /// Finds out which topics are gone, and goes on without them; says whether others are left and some are gone.
+    async fn find_lost(&mut self) -> Result<bool, ClientError> {
+        if self.tracks.len() < 2 {
+            return Ok(false);
+        }
+        // Without a query, what is not there is no error.
+        let outbox = Outbox::default();
+        let opened = subscription::open(&self.client, self.subscription(None), &HeaderMap::new(), &outbox).await;
+        let ready = match opened {
+            Ok((_, ready)) => ready,
+            Err(error) if error.is_retryable() || error.code() == Some(Code::FailedPrecondition) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        let there: HashMap<_, _> = ids(&ready).map(|(name, id)| (id, name)).collect();
+        let before = self.tracks.len();
+        for track in std::mem::take(&mut self.tracks) {
+            match track.id {
+                Some(id) if !there.contains_key(&id) => self.lost.push_back(id),
+                _ => self.tracks.push(track),
+            }
+        }
+        self.places.clear();
+        self.last = None;
+        Ok(self.tracks.len() < before)
+    }
+
+    /// Takes the events that have arrived, and remembers how far they go.
     fn arrived(&mut self) -> Result<Vec<Event>, ClientError> {
         let mut events = Vec::new();
         let Some(mut reader) = self.reader.take() else { return Ok(events) };
@@ -225,22 +234,29 @@ impl Subscriber {
                 Arrived::Closing => continue,
                 Arrived::Receipt(_) => return Err(self.client.protocol_error("a receipt without a consumer group")),
             };
-            if matches!(self.start, Start::Behind(seen) if event.offset.get() <= seen && event.offset.get() > 0) {
-                continue;
+            let place = match self.last {
+                Some((topic, place)) if topic == event.topic => place,
+                _ => {
+                    let place = self.places.get(&event.topic).copied();
+                    place.ok_or_else(|| self.client.protocol_error("an event of a topic that was not asked for"))?
+                }
+            };
+            self.last = Some((event.topic, place));
+            let track = &mut self.tracks[place];
+            // One so large that there was no room for it has no offset.
+            let offset = event.offset.get();
+            if let Some(seen) = track.seen().filter(|_| offset > 0) {
+                if offset <= seen {
+                    continue;
+                }
+                if self.skip_unreadable && offset > seen + 1 {
+                    // Offsets are dense, so what is missing was left out.
+                    self.gaps.push_back((event.topic, seen + 1, offset - 1));
+                    self.skipped += offset - 1 - seen;
+                }
             }
-            if self.is_behind_stop() {
-                break;
-            }
-            if let Start::Behind(seen) = self.start
-                && self.skip_unreadable
-                && event.offset.get() > seen + 1
-            {
-                // Offsets are dense, so what is missing was left out.
-                self.gaps.push_back((seen + 1, event.offset.get() - 1));
-                self.skipped += event.offset.get() - 1 - seen;
-            }
-            if event.offset.get() > 0 {
-                self.start = Start::Behind(event.offset.get());
+            if offset > 0 {
+                track.reached(event.offset);
             }
             if events.is_empty() {
                 events.reserve(self.expected);
@@ -251,51 +267,56 @@ impl Subscriber {
             self.expected = events.len();
         }
         self.reader = Some(reader);
-        self.ended |= self.is_behind_stop();
         Ok(events)
     }
 
-    /// Whether nothing that is wanted can come any more.
-    fn is_behind_stop(&self) -> bool {
-        matches!((self.start, self.stop), (Start::Behind(seen), Stop::Behind(last)) if seen >= last)
-            || matches!(self.stop, Stop::Behind(0))
-    }
-
-    /// Where to read from, in the words that the server understands; none for what comes from now on.
-    fn query(&self) -> Option<String> {
-        let from = match self.start {
-            Start::Now => None,
-            Start::Behind(count) => Some(format!("OFFSET {count}")),
-            Start::Event(id) => Some(format!("OFFSET '{id}'")),
-            // What lies behind the time before is what was committed at this time or later.
-            Start::Time(time) => Some(format!("AFTER '{}'", time.plus_nanos(-1))),
-        };
-        let until = match self.stop {
-            Stop::Never | Stop::Behind(_) => None,
-            Stop::Event(id) => Some(format!("BEFORE '{id}'")),
-            Stop::Time(time) => Some(format!("BEFORE '{time}'")),
-        };
-        let clauses: Vec<String> = from.into_iter().chain(until).collect();
-        let topic = &self.topic;
-        (!clauses.is_empty()).then(|| format!("SELECT * FROM {topic} {}", clauses.join(" ")))
+    /// What the server is asked for: all topics that are there.
+    fn subscription(&self, query: Option<String>) -> Subscription {
+        let name = |track: &Track| track.id.map_or_else(|| track.name.clone(), |id| id.to_string());
+        Subscription {
+            client_id: sys::new_ulid(&self.client.clock, &self.client.entropy).to_string(),
+            topics: self.tracks.iter().map(name).collect(),
+            query: query.map(|query| Query { query, ..Query::default() }),
+            group: None,
+        }
     }
 
     /// Opens a stream and waits until the server is ready.
     async fn connect(&mut self) -> Result<(), ClientError> {
-        let subscription = Subscription {
-            client_id: sys::new_ulid(&self.client.clock, &self.client.entropy).to_string(),
-            topics: vec![self.topic.clone()],
-            query: self.query().map(|query| Query { query, ..Query::default() }),
-            group: None,
-        };
+        let now = self.client.clock.elapsed();
+        let since = self.asked.map_or(Duration::ZERO, |asked| now.saturating_sub(asked));
+        let ranges: Vec<String> = self.tracks.iter().map(|track| track.clauses(since)).collect();
+        let subscription = self.subscription(Some(format!("SELECT * FROM {}", ranges.join(", "))));
         let asks: HeaderMap = self.skip_unreadable.then_some(subscription::SKIP_HEADER).into_iter().collect();
-        let (reader, _) = subscription::open(&self.client, subscription, &asks, &self.outbox).await?;
-        if matches!(self.start, Start::Now) {
-            // Should the connection break before the first event, the next one has to start here and not then.
-            self.start = Start::Time(self.client.clock.now());
-        }
+        let (reader, ready) = subscription::open(&self.client, subscription, &asks, &self.outbox).await?;
+        self.asked.get_or_insert(now);
+        self.find_places(&ready)?;
         self.reader = Some(reader);
         self.skipped = 0;
         Ok(())
     }
+
+    /// Learns the identifiers of the topics.
+    fn find_places(&mut self, ready: &StreamReady) -> Result<(), ClientError> {
+        let by_name: HashMap<_, _> = ids(ready).collect();
+        let by_id: HashMap<_, _> = ids(ready).map(|(name, id)| (id, name)).collect();
+        self.places.clear();
+        for (place, track) in self.tracks.iter_mut().enumerate() {
+            // A name of an identifier's form goes before the identifier, as it does for the server.
+            let named = track.id.or_else(|| by_name.get(&*track.name).copied());
+            let id = named.or_else(|| Ulid::parse(&track.name).ok().map(TopicId));
+            let Some((id, name)) = id.and_then(|id| Some((id, by_id.get(&id)?))) else {
+                return Err(self.client.protocol_error("a subscription without a topic that was asked for"));
+            };
+            (track.id, track.name) = (Some(id), (*name).to_owned());
+            self.places.insert(id, place);
+        }
+        Ok(())
+    }
+}
+
+/// The topics of a stream, with their identifiers.
+fn ids(ready: &StreamReady) -> impl Iterator<Item = (&str, TopicId)> {
+    let read = |bytes: &[u8]| Ulid::from_slice(bytes).ok().map(TopicId);
+    ready.topics.iter().filter_map(move |(name, id)| Some((&**name, read(id)?)))
 }

@@ -229,7 +229,7 @@ impl Delivering {
             };
             let delivery = match next {
                 Ok(Next::Events(delivery)) => Some(delivery),
-                Ok(Next::Passed | Next::Lost(_)) => None,
+                Ok(Next::Passed) => None,
                 Ok(Next::Finished) => return Status::ok(""),
                 Ok(Next::Gone) => return Status::not_found("topic not found: it has been destroyed"),
                 Err(error) => return broker_status(&error),

@@ -128,7 +128,7 @@ impl Node {
     /// Reads the topic from an event on, as far as it goes, and says what ended it too early, if anything did.
     pub(crate) async fn read(&self, from: Position) -> (Vec<Event>, Option<ClientError>) {
         let options = SubscriberOptions {
-            topic: TOPIC.to_owned(),
+            topics: vec![TOPIC.to_owned()],
             from,
             until: Some(Position::End),
             retry_for: Some(Duration::ZERO),
@@ -142,7 +142,12 @@ impl Node {
         loop {
             match subscriber.next().await {
                 Ok(Delivery::Events(more)) => events.extend(more),
-                Ok(Delivery::Interrupted { .. } | Delivery::Skipped { .. } | Delivery::SkippedMore { .. }) => {}
+                Ok(
+                    Delivery::Interrupted { .. }
+                    | Delivery::Skipped { .. }
+                    | Delivery::SkippedMore { .. }
+                    | Delivery::Lost { .. },
+                ) => {}
                 Ok(Delivery::Ended) => return (events, None),
                 Err(error) => return (events, Some(error)),
             }

@@ -126,7 +126,7 @@ fn a_subscriber_that_stalls_costs_bounded_memory_and_then_gets_everything() {
         let client = broker.client().await;
         client.create_topic("noise").await.unwrap();
         let options = SubscriberOptions {
-            topic: "noise".to_owned(),
+            topics: vec!["noise".to_owned()],
             from: Position::End,
             until: None,
             retry_for: None,

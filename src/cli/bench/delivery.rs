@@ -33,7 +33,7 @@ impl Deliveries {
         let client = client.with_own_connection()?;
         for (topic, _) in topics {
             let options = SubscriberOptions {
-                topic: topic.clone(),
+                topics: vec![topic.clone()],
                 from: Position::End,
                 until: None,
                 retry_for: Some(Duration::ZERO),
@@ -87,7 +87,7 @@ async fn receive(mut subscriber: Subscriber, meter: Meter, clock: Clock) -> Resu
             Delivery::Interrupted { reason } => {
                 return Err(CliError::failed(format!("the benchmark was cut short: {reason}")));
             }
-            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {
+            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } | Delivery::Lost { .. } => {
                 return Err(CliError::failed("the benchmark was cut short: events can't be read"));
             }
             Delivery::Ended => return Err(CliError::failed("the benchmark was cut short: the topic was destroyed")),

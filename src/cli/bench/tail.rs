@@ -93,7 +93,7 @@ pub(super) async fn run(args: &TailArgs, context: &mut Context) -> Result<Report
 async fn subscribe(client: &Client, topic: &str, from: Position, until: Option<Position>) -> Result<Subscriber> {
     // A benchmark that had to connect again has measured something else.
     let retry_for = Some(Duration::ZERO);
-    let options = SubscriberOptions { topic: topic.to_owned(), from, until, retry_for, skip_unreadable: false };
+    let options = SubscriberOptions { topics: vec![topic.to_owned()], from, until, retry_for, skip_unreadable: false };
     Subscriber::open(&client.with_own_connection()?, options).await.map_err(|error| match error.code() {
         Some(Code::FailedPrecondition | Code::NotFound | Code::InvalidArgument) => topics::unknown(topic),
         _ => CliError::from(error).about(format!("topic {topic}")),
@@ -113,7 +113,7 @@ async fn read(mut subscriber: Subscriber, meter: Meter, clock: Clock, count: u64
             Delivery::Interrupted { reason } => {
                 return Err(CliError::failed(format!("the benchmark was cut short: {reason}")));
             }
-            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {
+            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } | Delivery::Lost { .. } => {
                 return Err(CliError::failed("the benchmark was cut short: events can't be read"));
             }
             Delivery::Ended => break,

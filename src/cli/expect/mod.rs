@@ -131,7 +131,7 @@ impl Args {
     }
 
     async fn open(&self, client: &Client, from: Position, until: Option<Position>) -> Result<Subscriber> {
-        Range { from, until, limit: None, idle: None }.open(client, &self.topic, false).await
+        Range { from, until, limit: None, idle: None }.open(client, std::slice::from_ref(&self.topic), false).await
     }
 }
 
@@ -192,7 +192,7 @@ impl Watch<'_> {
             Delivery::Ended => return Ok(false),
             Delivery::Interrupted { reason } => self.context.output.note(&format!("{reason}; connecting again")),
             // They are left out only where that was asked for.
-            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {}
+            Delivery::Skipped { .. } | Delivery::SkippedMore { .. } | Delivery::Lost { .. } => {}
             Delivery::Events(events) => {
                 for event in events {
                     self.next = Position::Offset(Offset::new(event.offset.get() + 1));

@@ -84,7 +84,7 @@ impl Args {
         let until = Some(self.range.until.unwrap_or(Position::End));
         let range = Range { until, ..self.range.clone() };
         // The range ends where the topic does now, so it is opened before anything is published.
-        let subscriber = range.open(&client, &self.topic, self.skip_unreadable).await?;
+        let subscriber = range.open(&client, std::slice::from_ref(&self.topic), self.skip_unreadable).await?;
         let destination = Destination { topic: &self.to, may_create: !self.no_create };
         let options = PublisherOptions { listener: Some(report.listener()), ..PublisherOptions::default() };
         let (publisher, topic) = destination.open(context, &client, options).await?;
@@ -127,8 +127,10 @@ impl Run<'_> {
             match delivery.map_err(about)? {
                 Delivery::Ended => break,
                 Delivery::Interrupted { reason } => context.output.note(&format!("{reason}; connecting again")),
-                Delivery::Skipped { first, last } => self.note_skipped(context, last - first + 1),
+                Delivery::Skipped { first, last, .. } => self.note_skipped(context, last - first + 1),
                 Delivery::SkippedMore { events } => self.note_skipped(context, events),
+                // Only one of several topics is lost; a single one ends with an error.
+                Delivery::Lost { .. } => {}
                 Delivery::Events(mut events) => {
                     events.truncate(usize::try_from(left).unwrap_or(usize::MAX));
                     left -= events.len() as u64;

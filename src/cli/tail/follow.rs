@@ -1,6 +1,10 @@
-//! Reading topics alone, each with a subscription of its own.
+//! Reading topics alone, all of them with one subscription.
 
-use std::{pin::pin, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    time::Duration,
+};
 
 use tokio::sync::mpsc;
 
@@ -13,26 +17,45 @@ use crate::{
         output::EventWriter,
     },
     client::{ClientError, Delivery, Opener, Subscriber},
+    model::TopicId,
 };
 
-/// What a subscription has to say, and which one it is.
-type Report = (usize, std::result::Result<Delivery, ClientError>);
+/// What the subscription has to say.
+type Report = std::result::Result<Delivery, ClientError>;
+
+/// The topics that are read: their names and what decrypts their events, if that is wanted.
+struct Topics {
+    known: HashMap<TopicId, (String, Option<Opener>)>,
+    /// The names of those that have been destroyed.
+    lost: Vec<String>,
+}
+
+impl Topics {
+    fn name(&self, topic: TopicId) -> &str {
+        self.known.get(&topic).map_or("", |(name, _)| name)
+    }
+
+    /// What it is that has ended.
+    fn subject(&self) -> String {
+        let mut names: Vec<&str> = self.known.values().map(|(name, _)| &**name).collect();
+        names.sort_unstable();
+        format!("topic{} {}", if names.len() == 1 { "" } else { "s" }, names.join(", "))
+    }
+}
 
 impl Args {
     pub(super) async fn follow(&self, context: &mut Context, writer: &mut EventWriter) -> Result<()> {
-        let openers: Result<Vec<Opener>> =
-            self.topics.iter().filter(|_| self.decrypt).map(|topic| self.opener(context, topic)).collect();
-        let openers = openers?;
+        // Once for each name, as the subscription has them.
+        let mut once = HashSet::new();
+        let decrypted = self.topics.iter().filter(|topic| self.decrypt && once.insert(*topic));
+        let openers: Result<Vec<Opener>> = decrypted.map(|topic| self.opener(context, topic)).collect();
+        let openers = openers?.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         let client = context.connect_with_key("subscriber").await?;
-        let mut names = Vec::new();
-        let mut subscribers = Vec::new();
-        for topic in &self.topics {
-            let subscriber = self.range.open(&client, topic, self.skip_unreadable).await?;
-            names.push(subscriber.topic().to_owned());
-            subscribers.push(subscriber);
-        }
-        let mut reports = spawn(subscribers);
-        let result = self.read(context, writer, &names, &openers, &mut reports).await;
+        let subscriber = self.range.open(&client, &self.topics, self.skip_unreadable).await?;
+        let known = subscriber.topics().zip(openers).map(|((id, name), opener)| (id, (name.to_owned(), opener)));
+        let mut topics = Topics { known: known.collect(), lost: Vec::new() };
+        let mut reports = spawn(subscriber);
+        let result = self.read(context, writer, &mut topics, &mut reports).await;
         finish(context, writer, result)
     }
 
@@ -41,15 +64,13 @@ impl Args {
         &self,
         context: &mut Context,
         writer: &mut EventWriter,
-        names: &[String],
-        openers: &[Opener],
+        topics: &mut Topics,
         reports: &mut mpsc::Receiver<Report>,
     ) -> Result<()> {
         let mut left = self.range.limit.unwrap_or(u64::MAX);
-        let mut open = names.len();
         let mut interrupt = pin!(tokio::signal::ctrl_c());
         let idle = self.range.idle.map_or(Duration::MAX, |span| span.0);
-        while open > 0 && left > 0 {
+        while left > 0 {
             let report = if let Ok(report) = reports.try_recv() {
                 Some(report)
             } else {
@@ -61,16 +82,25 @@ impl Args {
                     () = context.clock.sleep(idle) => return Ok(()),
                 }
             };
-            let Some((index, delivery)) = report else {
+            let Some(report) = report else {
                 return Ok(());
             };
-            match delivery.map_err(|error| CliError::from(error).about(format!("topic {}", names[index])))? {
-                Delivery::Ended => open -= 1,
-                Delivery::Skipped { first, last } => {
-                    let place = format!(", offsets {first} to {last}");
-                    note_skipped(context, &names[index], last - first + 1, &place)?;
+            match report.map_err(|error| CliError::from(error).about(topics.subject()))? {
+                Delivery::Ended => return topics.lost.first().map_or(Ok(()), |name| Err(destroyed(name))),
+                Delivery::Skipped { topic, first, last } => {
+                    let what = format!("topic {}: {}", topics.name(topic), human::counted(last - first + 1, "event"));
+                    note_skipped(context, &what, &format!(", offsets {first} to {last}"))?;
                 }
-                Delivery::SkippedMore { events } => note_skipped(context, &names[index], events, "")?,
+                Delivery::SkippedMore { events } => {
+                    let what = format!("{}: {}", topics.subject(), human::counted(events, "event"));
+                    note_skipped(context, &what, "")?;
+                }
+                Delivery::Lost { topic } => {
+                    context.output.flush()?;
+                    let (name, _) = topics.known.remove(&topic).unwrap_or_default();
+                    context.output.note(&format!("topic {name} has been destroyed"));
+                    topics.lost.push(name);
+                }
                 Delivery::Interrupted { reason } => {
                     context.output.flush()?;
                     context.output.note(&format!("{reason}; connecting again"));
@@ -81,10 +111,11 @@ impl Args {
                             break;
                         }
                         left -= 1;
-                        if let Some(opener) = openers.get(index) {
-                            self.decrypt(context, opener, &mut event, &names[index])?;
+                        let Some((name, opener)) = topics.known.get(&event.topic) else { continue };
+                        if let Some(opener) = opener {
+                            self.decrypt(context, opener, &mut event, name)?;
                         }
-                        writer.write(&mut context.output, &event, &names[index])?;
+                        writer.write(&mut context.output, &event, name)?;
                     }
                 }
             }
@@ -93,28 +124,27 @@ impl Args {
     }
 }
 
-fn note_skipped(context: &mut Context, topic: &str, events: u64, place: &str) -> Result<()> {
+fn note_skipped(context: &mut Context, what: &str, place: &str) -> Result<()> {
     context.output.flush()?;
-    let events = human::counted(events, "event");
-    let why = "their data key is suspended or revoked";
-    context.output.note(&format!("topic {topic}: {events} left out{place}: {why}"));
+    context.output.note(&format!("{what} left out{place}: their data key is suspended or revoked"));
     Ok(())
 }
 
-/// Reads all subscriptions at once. The tasks end with the receiver, and with the runtime.
-fn spawn(subscribers: Vec<Subscriber>) -> mpsc::Receiver<Report> {
+fn destroyed(topic: &str) -> CliError {
+    CliError::not_found(format!("topic {topic} has been destroyed"))
+}
+
+/// Reads the subscription while what has come is written. The task ends with the receiver, and with the runtime.
+fn spawn(mut subscriber: Subscriber) -> mpsc::Receiver<Report> {
     let (sender, receiver) = mpsc::channel(1);
-    for (index, mut subscriber) in subscribers.into_iter().enumerate() {
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            loop {
-                let delivery = subscriber.next().await;
-                let over = matches!(delivery, Err(_) | Ok(Delivery::Ended));
-                if sender.send((index, delivery)).await.is_err() || over {
-                    return;
-                }
+    tokio::spawn(async move {
+        loop {
+            let delivery = subscriber.next().await;
+            let over = matches!(delivery, Err(_) | Ok(Delivery::Ended));
+            if sender.send(delivery).await.is_err() || over {
+                return;
             }
-        });
-    }
+        }
+    });
     receiver
 }

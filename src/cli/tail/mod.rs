@@ -20,7 +20,8 @@ use membership::Membership;
 /// Show events as they come, and from any point in the past
 ///
 /// Follows the topics until it is interrupted, or until --until, -n or --idle say that it is over. When the connection
-/// breaks, it is made again and the output goes on behind the last event, without a gap or a repetition.
+/// breaks, it is made again and the output goes on behind the last event, without a gap or a repetition. Several topics come each in
+/// its order, and what they hold already is merged by the time at which it was committed.
 ///
 /// On a terminal events are shown as a table, otherwise as JSON lines (-o jsonl), which `ensign publish` takes back
 /// without losing anything. With -o raw each event's data is followed by an end of line and by nothing else: what was

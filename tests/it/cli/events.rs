@@ -216,6 +216,89 @@ fn ranges() {
     let committed = machine.ensign("tail n --from 1 -n 1 --jq .committed").check().text().trim().to_owned();
     tail(&format!("--from {committed} -n 3"), "1\n2\n3\n");
     tail("--from 2000-01-01 --until 2000-01-02", "");
+    // Where nothing more can come, nothing is waited for.
+    tail("--until now", "");
+    tail("--until -1h", "");
+    tail("--from 8 --until 11", "8\n9\n10\n");
+    tail("--from 11 --until 11", "");
+    tail("--from 7 --until 3", "");
+    tail("--from now --until 4", "");
+    tail(&format!("--from {id} --until 2000-01-01"), "");
+    tail("--from 2100-01-01 --idle 200ms", "");
+    tail("--from start --until 2100-01-01 --idle 200ms", "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n");
+    for beyond in ["--from 12", "--until 12", "--from 12 --until now"] {
+        machine
+            .ensign(&format!("tail n {beyond}"))
+            .code(1)
+            .stdout("")
+            .stderr("error: topic n: offset 12 lies behind the end of the topic, which is 11\n")
+            .check();
+    }
+    machine.ensign("topic create empty").check();
+    for range in
+        ["--from start --until now", "--until 1", "--from 1 --until 1", "--until -1h", "--from -1h --until now"]
+    {
+        machine.ensign(&format!("tail empty -o raw {range}")).stdout("").stderr("").check();
+    }
+    // Identifiers of all topics follow one clock.
+    machine.ensign("publish later -m x").check();
+    let later = machine.ensign("tail later --from 1 -n 1 --jq .id").check().text().trim().to_owned();
+    tail(&format!("--from 9 --until {later}"), "9\n10\n");
+    tail(&format!("--from {later} --until now"), "");
+    machine.ensign(&format!("tail later --from {id} --until now -o raw")).stdout("x\n").stderr("").check();
+}
+
+#[test]
+fn several_topics_are_merged_by_commit_time() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    let mut expected = Vec::new();
+    for number in 0..12 {
+        let topic = ["a", "b", "c"][number * 7 % 5 % 3];
+        machine.ensign(&format!("publish {topic} -q -m {number}")).check();
+        expected.push(format!("{topic} {number}\n"));
+    }
+    let behind = expected[5..].concat();
+    let expected = expected.concat();
+    let template = "template={topic} {data}";
+    let tail = |arguments: &str| machine.ensign(&format!("tail {arguments}")).arg("-o").arg(template);
+    tail("c a b --from start --until now").stdout(&expected).stderr("").check();
+    tail("c a b a --from start -n 12").stdout(&expected).stderr("").check();
+    tail("a b c --from start --idle 200ms").stdout(&expected).stderr("").check();
+    // Offsets and identifiers mean something in each topic.
+    let seconds = machine.ensign("tail a b c --from 2 --until 3 -o").arg(template).stderr("").check().text().to_owned();
+    assert_eq!(seconds.lines().count(), 3, "{seconds}");
+    let id = machine.ensign("tail a b c --from start --until now --jq .id").check().text().to_owned();
+    let id = id.lines().nth(5).unwrap().to_owned();
+    tail(&format!("a b c --from {id} --until now")).stdout(&behind).stderr("").check();
+
+    let hint = "`ensign topic list` shows what there is, `ensign topic create nowhere` makes it";
+    tail("a nowhere b").code(3).stdout("").stderr(&format!("error: there is no topic nowhere\nhint: {hint}\n")).check();
+    let error = "error: topics a, b: offset 99 lies behind the end of the topic, which is ";
+    let done = tail("a b --from 99").code(1).stdout("").check();
+    assert!(done.stderr.starts_with(error), "{}", done.stderr);
+}
+
+#[test]
+fn a_tail_of_several_topics_goes_on_without_one_that_is_destroyed() {
+    let machine = Machine::new();
+    let server = machine.dev_server();
+    machine.ensign("publish a -m 1").check();
+    machine.ensign("publish b -m 2").check();
+    let mut tail = machine.run(["tail", "a", "b", "--from", "start", "-o", "template={topic} {data}"]).spawn();
+    wait_for("the events", || (tail.stdout() == b"a 1\nb 2\n").then_some(()));
+    machine.ensign("topic destroy a --yes").check();
+    machine.ensign("publish b -m 3").check();
+    wait_for("the next event", || (tail.stdout() == b"a 1\nb 2\nb 3\n").then_some(()));
+    // Where it was read from is not lost when the connection breaks.
+    let _server = server.restart(Signal::KILL);
+    machine.ensign("publish b -m 4").check();
+    wait_for("the last event", || tail.stdout().ends_with(b"b 4\n").then_some(()));
+    machine.ensign("topic destroy b --yes").check();
+    let done = tail.finish();
+    assert_eq!((done.code, done.text()), (Some(3), "a 1\nb 2\nb 3\nb 4\n"), "{}", done.stderr);
+    assert!(done.stderr.starts_with("topic a has been destroyed\n"), "{}", done.stderr);
+    assert!(done.stderr.ends_with("error: topic b: topic not found: it has been destroyed\n"), "{}", done.stderr);
 }
 
 #[test]

@@ -113,7 +113,7 @@ impl Run {
         let mut next = 1;
         loop {
             let options = SubscriberOptions {
-                topic: TOPICS[topic].to_owned(),
+                topics: vec![TOPICS[topic].to_owned()],
                 from: Position::Offset(Offset::new(next)),
                 until: None,
                 retry_for: None,
@@ -130,7 +130,10 @@ impl Run {
                     Delivery::Events(events) => {
                         reading.events.extend(events.iter().map(delivered));
                     }
-                    Delivery::Interrupted { .. } | Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {}
+                    Delivery::Interrupted { .. }
+                    | Delivery::Skipped { .. }
+                    | Delivery::SkippedMore { .. }
+                    | Delivery::Lost { .. } => {}
                     Delivery::Ended => panic!("it had no end"),
                 }
                 let last = reading.events.last();
@@ -165,7 +168,7 @@ impl Run {
     /// Reads a topic once more, when all is over.
     async fn read_all(&self, topic: usize) {
         let options = SubscriberOptions {
-            topic: TOPICS[topic].to_owned(),
+            topics: vec![TOPICS[topic].to_owned()],
             from: Position::Start,
             until: Some(Position::End),
             retry_for: None,
@@ -177,7 +180,9 @@ impl Run {
             match subscriber.next().await.unwrap() {
                 Delivery::Events(events) => reading.events.extend(events.iter().map(delivered)),
                 Delivery::Interrupted { reason } => panic!("{reason}"),
-                Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => panic!("events were left out"),
+                Delivery::Skipped { .. } | Delivery::SkippedMore { .. } | Delivery::Lost { .. } => {
+                    panic!("events were left out")
+                }
                 Delivery::Ended => break,
             }
         }

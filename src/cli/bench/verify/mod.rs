@@ -218,7 +218,7 @@ impl Run {
             };
             let broken = |violation: Violation| CliError::check_failed(format!("topic {name}: {violation}"));
             let options = SubscriberOptions {
-                topic: name.clone(),
+                topics: vec![name.clone()],
                 from: Position::Start,
                 until: Some(Position::End),
                 retry_for: Some(Duration::ZERO),
@@ -232,7 +232,7 @@ impl Run {
                         events.iter().try_for_each(|event| reading.event(event)).map_err(broken)?;
                     }
                     Delivery::Interrupted { reason } => return Err(unreadable(&reason)),
-                    Delivery::Skipped { .. } | Delivery::SkippedMore { .. } => {
+                    Delivery::Skipped { .. } | Delivery::SkippedMore { .. } | Delivery::Lost { .. } => {
                         return Err(unreadable(&"events were left out"));
                     }
                     Delivery::Ended => break,
