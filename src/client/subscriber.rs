@@ -5,7 +5,7 @@
 //! itself how far it has come, so a stream that breaks is taken up for each where it was.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     time::Duration,
 };
 
@@ -152,7 +152,7 @@ impl Subscriber {
                 self.reconnect().await?;
                 continue;
             };
-            let error = match reader.read().await {
+            let mut error = match reader.read().await {
                 Ok(Read::More) => continue,
                 Ok(Read::Ended) if self.tracks.iter().all(|track| track.until.is_some()) => {
                     self.ended = true;
@@ -168,9 +168,15 @@ impl Subscriber {
                 Err(status) => ClientError::from_status(self.client.endpoint(), &status),
             };
             self.reader = None;
-            if error.code() == Some(Code::NotFound) && self.find_lost().await? {
-                self.backoff.reset();
-                continue;
+            if error.code() == Some(Code::NotFound) {
+                match self.find_lost().await {
+                    Ok(true) => {
+                        self.backoff.reset();
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(other) => error = other,
+                }
             }
             if !error.is_retryable() {
                 return Err(error);
@@ -188,7 +194,12 @@ impl Subscriber {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_retryable() => last = Some(error),
                 // A topic that is named and not there any more.
-                Err(error) if error.code() == Some(Code::InvalidArgument) && self.find_lost().await? => {}
+                Err(error) if error.code() == Some(Code::InvalidArgument) => match self.find_lost().await {
+                    Ok(true) => {}
+                    Ok(false) => return Err(error),
+                    Err(other) if other.is_retryable() => last = Some(other),
+                    Err(other) => return Err(other),
+                },
                 Err(error) => return Err(error),
             }
         }
@@ -205,14 +216,15 @@ impl Subscriber {
         let opened = subscription::open(&self.client, self.subscription(None), &HeaderMap::new(), &outbox).await;
         let ready = match opened {
             Ok((_, ready)) => ready,
-            Err(error) if error.is_retryable() || error.code() == Some(Code::FailedPrecondition) => return Ok(false),
+            // None of them is there.
+            Err(error) if error.code() == Some(Code::FailedPrecondition) => return Ok(false),
             Err(error) => return Err(error),
         };
-        let there: HashMap<_, _> = ids(&ready).map(|(name, id)| (id, name)).collect();
+        let there: HashSet<TopicId> = ids(&ready).map(|(_, id)| id).collect();
         let before = self.tracks.len();
         for track in std::mem::take(&mut self.tracks) {
             match track.id {
-                Some(id) if !there.contains_key(&id) => self.lost.push_back(id),
+                Some(id) if !there.contains(&id) => self.lost.push_back(id),
                 _ => self.tracks.push(track),
             }
         }
