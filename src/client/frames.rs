@@ -9,7 +9,7 @@ use http_body::Body as _;
 use tonic::{Code, Status, body::Body, transport::Channel};
 use tower::ServiceExt as _;
 
-use super::session::Token;
+use super::{outbox::Tether, session::Token};
 use crate::api::{Frame, FrameError, FrameReader};
 
 /// How many events a server left out of a subscription that asked for it.
@@ -60,6 +60,8 @@ pub(super) struct MessageReader {
     body: Option<Pin<Box<Body>>>,
     frames: FrameReader,
     skipped: u64,
+    /// Ends the request with the reading, where it is to.
+    _tether: Option<Tether>,
 }
 
 impl std::fmt::Debug for MessageReader {
@@ -70,7 +72,12 @@ impl std::fmt::Debug for MessageReader {
 
 impl MessageReader {
     fn new(body: Body) -> MessageReader {
-        MessageReader { body: Some(Box::pin(body)), frames: FrameReader::default(), skipped: 0 }
+        MessageReader { body: Some(Box::pin(body)), frames: FrameReader::default(), skipped: 0, _tether: None }
+    }
+
+    /// Lets the request end when nobody reads the answers any more.
+    pub(super) fn tethered(self, tether: Tether) -> MessageReader {
+        MessageReader { _tether: Some(tether), ..self }
     }
 
     /// The next message that has arrived. All are taken out before more is read.

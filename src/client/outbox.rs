@@ -38,6 +38,8 @@ struct State {
     released: bool,
     /// Whether bodies end when the chunks do.
     finished: bool,
+    /// Up to which body they end so because nobody reads the answers any more.
+    unread: u64,
     waker: Option<Waker>,
 }
 
@@ -76,6 +78,13 @@ impl Outbox {
         OutboxBody { outbox: self.clone(), number: state.current, opening: Some(opening) }
     }
 
+    /// Ties the newest body to whoever reads the answers: it ends when the tether is dropped. What was said until then is sent
+    /// before, if the stream is ready. Without that end the transport would keep a stream open that nobody reads.
+    pub(super) fn tether(&self) -> Tether {
+        let number = self.state().current;
+        Tether { outbox: self.clone(), number }
+    }
+
     /// Lets the newest body give chunks: the server is ready for them.
     pub(super) fn release(&self) {
         let mut state = self.state();
@@ -102,6 +111,21 @@ impl State {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+}
+
+/// Ends a body when it is dropped.
+#[derive(Debug)]
+pub(super) struct Tether {
+    outbox: Outbox,
+    number: u64,
+}
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        let mut state = self.outbox.state();
+        state.unread = state.unread.max(self.number);
+        state.wake();
     }
 }
 
@@ -140,6 +164,9 @@ impl http_body::Body for OutboxBody {
                 return Poll::Ready(None);
             }
         }
+        if state.unread >= self.number {
+            return Poll::Ready(None);
+        }
         state.waker = Some(context.waker().clone());
         Poll::Pending
     }
@@ -177,6 +204,32 @@ mod tests {
         assert_eq!(next(&mut second).as_deref(), Some(&b"b"[..]));
         outbox.finish();
         assert_eq!(outbox.abandon(), (5, true));
+    }
+
+    /// Whether a body has ended.
+    fn is_over(body: &mut OutboxBody) -> bool {
+        let frame = poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut *body), context)).now_or_never();
+        matches!(frame, Some(None))
+    }
+
+    #[test]
+    fn a_body_ends_with_who_reads_the_answers() {
+        let outbox = Outbox::default();
+        let mut unready = outbox.body(Bytes::from_static(b"open"));
+        let tether = outbox.tether();
+        assert_eq!(next(&mut unready).as_deref(), Some(&b"open"[..]));
+        assert!(!is_over(&mut unready));
+        drop(tether);
+        assert!(is_over(&mut unready), "nobody waits for the server to be ready");
+        let mut body = outbox.body(Bytes::from_static(b"open"));
+        let tether = outbox.tether();
+        assert_eq!(next(&mut body).as_deref(), Some(&b"open"[..]));
+        outbox.release();
+        assert!(!is_over(&mut body), "it is not the one before");
+        outbox.gather(|buffer| buffer.extend(b"last words"));
+        drop(tether);
+        assert_eq!(next(&mut body).as_deref(), Some(&b"last words"[..]));
+        assert!(is_over(&mut body));
     }
 
     #[test]

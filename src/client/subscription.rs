@@ -36,7 +36,8 @@ pub(super) async fn open(
     let opening = Bytes::from(api::frame(&SubscribeRequest { embed: Some(embed) }));
     let once = async |token: Arc<Token>| {
         let body = tonic::body::Body::new(outbox.body(opening.clone()));
-        let mut reader = frames::open(client.channel(), PATH, &token, asks, body).await?;
+        let tether = outbox.tether();
+        let mut reader = frames::open(client.channel(), PATH, &token, asks, body).await?.tethered(tether);
         let first = reader.first().await?;
         Ok((reader, first))
     };
