@@ -51,11 +51,6 @@ struct Run {
 }
 
 impl Run {
-    /// One of so many, by a sequence of its own.
-    fn below(entropy: &Entropy, end: u64) -> u64 {
-        entropy.number() % end
-    }
-
     /// A publisher, and which one it is. What is acked to it is noted.
     async fn publisher(&self) -> (Publisher, u64) {
         let publisher = self.publishers.fetch_add(1, Ordering::SeqCst) + 1;
@@ -97,9 +92,9 @@ impl Run {
     async fn publish(self, entropy: Entropy) {
         let (mut publisher, mut name) = self.publisher().await;
         for number in 1..=EVENTS {
-            let topic = usize::try_from(Run::below(&entropy, TOPICS.len() as u64)).unwrap();
+            let topic = usize::try_from(below(&entropy, TOPICS.len() as u64)).unwrap();
             self.send(&mut publisher, topic, EventKey { publisher: name, number }).await;
-            if Run::below(&entropy, 150) == 0 {
+            if below(&entropy, 150) == 0 {
                 drop(publisher.abort());
                 (publisher, name) = self.publisher().await;
             }
@@ -140,7 +135,7 @@ impl Run {
                 if last.is_some_and(|event| event.data == data(LAST)) {
                     break true;
                 }
-                if Run::below(&entropy, 60) == 0 {
+                if below(&entropy, 60) == 0 {
                     break false;
                 }
             };
@@ -194,7 +189,13 @@ fn delivered(event: &Event) -> Delivered {
     Delivered { offset: event.offset.get(), data: event.data.to_vec() }
 }
 
-fn client(server: &DevServer<'_>) -> Client {
+/// One of so many, by a sequence of its own.
+pub(super) fn below(entropy: &Entropy, end: u64) -> u64 {
+    entropy.number() % end
+}
+
+/// A client with the key that the server made when it was new.
+pub(super) fn client(server: &DevServer<'_>) -> Client {
     let text = |name: &str| server.ready[name].as_str().unwrap().to_owned();
     let address: Address = format!("http://{}", server.endpoint()).parse().unwrap();
     let credentials = Credentials { client_id: text("client_id"), client_secret: Secret::new(text("client_secret")) };
@@ -224,7 +225,7 @@ fn nothing_is_lost_invented_or_out_of_order() {
     for restart in 1..=RESTARTS {
         let reached = PUBLISHERS * EVENTS * restart / (RESTARTS + 1);
         wait_for("events", || (run.sent.load(Ordering::SeqCst) >= reached).then_some(()));
-        let signal = if Run::below(&chance, 3) == 0 { Signal::TERM } else { Signal::KILL };
+        let signal = if below(&chance, 3) == 0 { Signal::TERM } else { Signal::KILL };
         killed += u64::from(signal == Signal::KILL);
         server = server.restart(signal);
     }

@@ -10,6 +10,7 @@ mod events;
 mod expect;
 mod generated;
 mod grammar;
+mod group_histories;
 mod groups;
 mod history;
 mod keys;
