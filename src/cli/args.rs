@@ -4,8 +4,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, builder::FalseyValueParser};
 use clap_complete::ArgValueCandidates;
 
 use super::{
-    bench, compact, complete, completions, dev_server, encryption, env, exit_codes, expect, group, info, invite, key,
-    login, logout, mail, man, member, org,
+    archive, bench, compact, complete, completions, dev_server, encryption, env, exit_codes, expect, group, info,
+    invite, key, login, logout, mail, man, member, org,
     output::{Color, Format},
     password, profile, project, publish, register, replay, serve, status, tail, tenant, topic, verify, whoami,
 };
@@ -117,6 +117,7 @@ pub(super) enum Command {
     Expect(expect::Args),
     Replay(replay::Args),
     Group(group::Args),
+    Export(archive::ExportArgs),
     Encryption(encryption::Args),
     Verify(verify::Args),
     Compact(compact::Args),
@@ -163,6 +164,7 @@ impl Command {
             | Command::Expect(_)
             | Command::Replay(_)
             | Command::Group(_)
+            | Command::Export(_)
             | Command::Bench(_) => (true, true, true),
             Command::Serve(_) | Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {

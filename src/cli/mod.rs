@@ -7,6 +7,7 @@
 //!
 //! What it does not do: anything that a program that links this crate could want; that is in `client` and `server`.
 
+mod archive;
 mod args;
 mod bench;
 mod compact;
@@ -62,4 +63,6 @@ mod whoami;
 
 use context::Context;
 
+#[cfg(any(test, fuzzing))]
+pub use archive::fuzzing;
 pub use run::main;

@@ -2,17 +2,17 @@
 //!
 //! The line starts with `{"ensign":1,`. The data is there as it was, byte for byte: JSON stands verbatim, other text as
 //! a string, everything else in base 64; `encoding` says which. What is encrypted stays so, and says how. What the server
-//! assigns (topic, offset, id, commit time) is there to be read and not used when the line is published.
+//! assigns (topic, offset, id, publisher, commit time) is there to be read and not used when the line is published.
 
 use std::{borrow::Cow, collections::BTreeMap, io::Write as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use crate::{
-    client::{Encryption, Event},
+    client::{Encryption, Event, PublisherInfo},
     model::{Mimetype, Schema, Time},
 };
 
@@ -33,10 +33,21 @@ pub(super) struct Record {
 
 /// Appends an event as a record, without an end of line.
 pub(super) fn write(event: &Event, topic: &str, line: &mut Vec<u8>) {
+    put_start(topic, line);
+    put_rest(event, "", line);
+}
+
+/// Appends what all records of a topic start with, up to the offset.
+pub(super) fn put_start(topic: &str, line: &mut Vec<u8>) {
     line.extend_from_slice(MARK);
     put(line, format_args!("\"topic\":"));
     put_string(line, topic);
-    put(line, format_args!(",\"offset\":{},\"id\":\"{}\"", event.offset, event.id));
+    put(line, format_args!(",\"offset\":"));
+}
+
+/// Appends what follows, from the offset on. Who published the event stands in it as [`publisher`] says, or not at all.
+pub(super) fn put_rest(event: &Event, publisher: &str, line: &mut Vec<u8>) {
+    put(line, format_args!("{},\"id\":\"{}\"{publisher}", event.offset, event.id));
     if let Some(time) = event.committed {
         put(line, format_args!(",\"committed\":\"{time}\""));
     }
@@ -67,6 +78,14 @@ pub(super) fn write(event: &Event, topic: &str, line: &mut Vec<u8>) {
     }
     put_data(line, event);
     line.push(b'}');
+}
+
+/// Who published an event, as the part of its record for [`put_rest`].
+pub(super) fn publisher(publisher: &PublisherInfo) -> String {
+    let PublisherInfo { id, client_id, address, user_agent } = publisher;
+    let texts = [("id", id), ("client_id", client_id), ("address", address), ("user_agent", user_agent)];
+    let known: BTreeMap<_, _> = texts.into_iter().filter(|(_, text)| !text.is_empty()).collect();
+    format!(",\"publisher\":{}", serde_json::to_string(&known).expect("a map of texts can be written to memory"))
 }
 
 fn put_data(line: &mut Vec<u8>, event: &Event) {
@@ -114,6 +133,8 @@ struct Line<'a> {
     _id: Option<Cow<'a, str>>,
     #[serde(rename = "committed")]
     _committed: Option<Cow<'a, str>>,
+    #[serde(rename = "publisher")]
+    _publisher: Option<IgnoredAny>,
     created: Option<Cow<'a, str>>,
     mimetype: Cow<'a, str>,
     #[serde(rename = "type")]

@@ -126,21 +126,25 @@ impl Client {
 
     /// All topics of the project, by name.
     pub async fn topics(&self) -> Result<Vec<TopicSummary>, ClientError> {
+        let topics = self.topic_messages().await?;
+        let mut topics = topics.into_iter().map(|topic| self.summary(topic)).collect::<Result<Vec<_>, _>>()?;
+        topics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(topics)
+    }
+
+    /// All topics of the project, page by page.
+    pub(super) async fn topic_messages(&self) -> Result<Vec<wire::Topic>, ClientError> {
         let mut topics = Vec::new();
         let mut token = String::new();
         loop {
             let request = wire::PageInfo { page_size: PAGE_SIZE, next_page_token: token };
             let page = self.unary(request, |mut stub, request| async move { stub.list_topics(request).await }).await?;
-            for topic in page.topics {
-                topics.push(self.summary(topic)?);
-            }
+            topics.extend(page.topics);
             token = page.next_page_token;
             if token.is_empty() {
-                break;
+                return Ok(topics);
             }
         }
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(topics)
     }
 
     /// The topic with this name, or else with this id; none when there is neither.
@@ -212,7 +216,7 @@ impl Client {
         })
     }
 
-    fn topic_id(&self, bytes: &[u8]) -> Result<TopicId, ClientError> {
+    pub(super) fn topic_id(&self, bytes: &[u8]) -> Result<TopicId, ClientError> {
         let id = Ulid::from_slice(bytes);
         id.map(TopicId).map_err(|_| self.protocol_error(format!("a topic id of {} bytes", bytes.len())))
     }

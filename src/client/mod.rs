@@ -13,6 +13,7 @@ mod admin;
 mod backoff;
 mod connection;
 mod data_keys;
+mod definition;
 mod encryption;
 mod endpoint;
 mod error;
@@ -42,6 +43,7 @@ pub use account::{
 pub use admin::{Health, ProjectInfo, ServerStatus, TopicInfo, TopicSummary, TypeInfo};
 pub use connection::Client;
 pub use data_keys::{EncryptionStatus, KeyVersionStatus, RewriteStatus};
+pub use definition::TopicDefinition;
 pub use encryption::Encryption;
 pub use endpoint::{Address, Endpoint, ParseAddressError};
 pub use error::{ClientError, Code};

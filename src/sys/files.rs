@@ -43,7 +43,7 @@ impl FileError {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
-    fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
+    pub(super) fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FileError {
         let path = PathDisplay(path.to_owned());
         move |source| FileError { action, path, source }
     }

@@ -4,6 +4,7 @@
 mod clock;
 mod disk;
 mod entropy;
+mod partial;
 mod process;
 
 pub mod files;
@@ -11,6 +12,7 @@ pub mod files;
 pub use clock::{Clock, ManualClock};
 pub use disk::{Disk, DiskFile, DiskLock, Fault, FaultKind, LOCK_FILE, LockError, Loss, Operation, SimulatedDisk};
 pub use entropy::Entropy;
+pub use partial::PartialFile;
 pub use process::{begin_anew_with, terminate};
 
 use crate::model::Ulid;

@@ -83,7 +83,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("serde", &["*"]),
     ("serde_json", &["*"]),
     ("serde_yaml", &["config", "credentials", "cli"]),
-    ("sha2", &["engine", "broker", "identity", "credentials", "server"]),
+    ("sha2", &["engine", "broker", "identity", "credentials", "server", "cli::archive"]),
     ("smallvec", &["engine"]),
     ("sqlparser", &["ensql"]),
     ("std::fs", &["sys"]),
@@ -106,7 +106,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tracing_subscriber", &["telemetry"]),
     ("utoipa", &["server"]),
     ("zeroize", &["model", "engine", "identity", "credentials", "server::root_key"]),
-    ("zstd", &["engine", "server"]),
+    ("zstd", &["engine", "server", "cli::archive"]),
     ("zxcvbn", &["identity"]),
 ];
 

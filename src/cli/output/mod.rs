@@ -192,6 +192,11 @@ pub(super) fn error_text(text: &str) {
     drop(io::stderr().write_all(text.as_bytes()));
 }
 
+/// Standard output without anything before it, for bytes that another thread writes.
+pub(super) fn bare_stdout() -> io::Stdout {
+    io::stdout()
+}
+
 /// Prints what clap renders for `--help` and `--version`.
 pub(super) fn print_help(text: &clap::builder::StyledStr) -> Result<()> {
     let mut stdout = io::stdout();

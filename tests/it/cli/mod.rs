@@ -1,6 +1,7 @@
 //! The binary as the person who types it meets it: whole outputs, exit codes, files.
 
 mod accounts;
+mod archive;
 mod bench;
 mod compact;
 mod dev_server;
