@@ -219,8 +219,11 @@ impl Sorted<'_> {
         }
         story.delivered.windows(2).find_map(|pair| {
             let [(_, before), (at, stream)] = *pair else { return None };
-            let is_explained =
-                self.is_over(before, at) || self.is_killed(stream, at) || self.is_nacked(place, story, before, at);
+            // What was taken back from a member because it refused an earlier event of the key may have been under way to it,
+            // and is read when another member has had it.
+            let is_explained = self.is_over(before, at)
+                || self.is_killed(stream, at)
+                || [before, stream].iter().any(|stream| self.is_nacked(place, story, *stream, at));
             match is_explained {
                 true => None,
                 false if before == stream => Some(Violation::Again(place)),
@@ -239,7 +242,8 @@ impl Sorted<'_> {
         if let Some((confirmed, _)) = story.confirmed.first() {
             let is_late = |(at, stream): &&(At, u64)| {
                 let is_new = self.opened.get(stream).is_some_and(|opened| opened > confirmed);
-                at > confirmed && (is_new || !(self.history.has_timeouts || self.is_killed(*stream, *at)))
+                let is_stale = self.is_killed(*stream, *at) || self.is_nacked(place, story, *stream, *at);
+                at > confirmed && (is_new || !(self.history.has_timeouts || is_stale))
             };
             found.extend(story.delivered.iter().find(is_late).map(|_| Violation::AfterSettled(place)));
         }
@@ -348,6 +352,20 @@ mod tests {
             let again = with_second([(1, delivered(1)), reason, (2, delivered(1)), (2, Acked(place(1)))]);
             check(AtLeastOnce, again.clone(), &[]);
             check(ExactlyOnce, again, &[]);
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_when_it_was_taken_back_is_read_late() {
+        let refused = [(1, delivered(1)), (1, Nacked(place(1))), (2, delivered(1)), (2, Acked(place(1)))];
+        let taken_over = [(2, delivered(13)), (2, Acked(place(13))), (2, Confirmed(place(13))), (1, delivered(13))];
+        let late: Vec<_> = refused.into_iter().chain(taken_over).collect();
+        for delivery in [AtLeastOnce, ExactlyOnce] {
+            check(delivery, with_second(late.clone()), &[]);
+            // Without the refusal nothing was taken back.
+            let kept = late.iter().filter(|(_, what)| *what != Nacked(place(1))).cloned();
+            let found = history(delivery, with_second(kept)).violations();
+            assert!(found.contains(&Violation::HeldByTwo(place(13))), "{found:?}");
         }
     }
 
