@@ -7,6 +7,7 @@
 mod baseline;
 mod delivery;
 mod disk;
+mod group;
 mod load;
 mod meter;
 mod pace;
@@ -23,6 +24,7 @@ use super::{
     error::{CliError, Result},
     human::Span,
 };
+use group::GroupArgs;
 use load::{Content, Load};
 use publish::Loop;
 use report::Report;
@@ -31,6 +33,9 @@ use verify::VerifyArgs;
 
 /// The seed of made-up events: the same in every run, so that runs can be compared.
 const SEED: u64 = 42;
+
+/// How many events may be under way on a stream that was not told.
+const WINDOW: u32 = 16_384;
 
 /// How long a benchmark takes that was not told.
 const DURATION: Duration = Duration::from_secs(10);
@@ -58,6 +63,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
   $ ensign bench publish load --file flights.jsonl --duration 30s --streams 4 --baseline old.json
   $ ensign bench latency load --rate 10000 --duration 1m
   $ ensign bench tail load
+  $ ensign bench group --groups 3 --members 2
   $ ensign bench --verify
   $ ensign bench --verify --duration 10m"
 )]
@@ -78,6 +84,7 @@ enum Benchmark {
     Publish(PublishArgs),
     Latency(LatencyArgs),
     Tail(TailArgs),
+    Group(GroupArgs),
 }
 
 /// Measure how many events a server takes, or how soon it acks them
@@ -94,7 +101,7 @@ struct PublishArgs {
     load: LoadArgs,
 
     /// How many events may be under way on each stream
-    #[arg(long, value_name = "N", default_value_t = 16_384, conflicts_with = "rate",
+    #[arg(long, value_name = "N", default_value_t = WINDOW, conflicts_with = "rate",
         value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
 
@@ -240,6 +247,10 @@ impl Args {
             }
             Benchmark::Tail(args) => {
                 (args.comparing.clone(), measure(context, async |context| tail::run(&args, context).await)?)
+            }
+            // It clears away what it made also when it is interrupted.
+            Benchmark::Group(args) => {
+                (args.comparing.clone(), context.block_on(async |context| group::run(&args, context).await)?)
             }
         };
         // Every report says what the disk can do, be it that of the server's data or not; and it says which.

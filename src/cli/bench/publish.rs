@@ -128,6 +128,22 @@ pub(super) async fn run(args: &LoadArgs, sending: Loop, deliver: bool, context: 
     Ok(report.on_server(&client, client.status().await?))
 }
 
+/// Publishes so many events to a topic, as fast as it takes them.
+pub(super) async fn fill(
+    client: &Client,
+    topic: &(String, TopicId),
+    load: Load,
+    count: u64,
+    clock: &Clock,
+) -> Result<()> {
+    let sending = Loop::Closed { window: super::WINDOW };
+    let stream = Stream::open(client, vec![topic], load, sending, &Meter::new(clock), clock).await?;
+    for stream in play_closed(vec![stream], Amount::Count(count)).await? {
+        stream.close().await?;
+    }
+    Ok(())
+}
+
 /// Sends so much over the streams, and waits for all acks.
 async fn play(streams: Vec<Stream>, amount: Amount, sending: Loop, dated: bool) -> Result<Vec<Stream>> {
     match sending {

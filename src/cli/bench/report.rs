@@ -1,10 +1,13 @@
 //! What a benchmark found out, for people and for machines.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::{
     LoadArgs,
     disk::DiskReadings,
+    group::{Comparison, GroupArgs},
     meter::{Latencies, PERCENTILES, Readings},
     publish::Loop,
     tail::TailArgs,
@@ -25,6 +28,8 @@ pub(super) struct Report {
     readings: Readings,
     /// How long events took to subscribers.
     delivered: Option<Readings>,
+    /// What groups are measured by.
+    groups: Option<Comparison>,
     server: Option<(String, ServerStatus)>,
     disk: Option<DiskReadings>,
 }
@@ -51,14 +56,20 @@ impl Report {
             Loop::Open { rate } => setting.insert("rate".to_owned(), json!(rate)),
         };
         let topic = args.topic.clone();
-        Report { benchmark, topic, setting, readings, delivered, server: None, disk: None }
+        Report { benchmark, topic, setting, readings, delivered, groups: None, server: None, disk: None }
     }
 
     pub(super) fn of_tail(args: &TailArgs, readings: Readings) -> Report {
         let setting = [("streams", args.streams), ("topics", args.topics)];
         let setting = setting.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
         let topic = args.topic.clone();
-        Report { benchmark: "tail", topic, setting, readings, delivered: None, server: None, disk: None }
+        Report { benchmark: "tail", topic, setting, readings, delivered: None, groups: None, server: None, disk: None }
+    }
+
+    pub(super) fn of_groups(topic: &str, args: &GroupArgs, readings: Readings, comparison: Comparison) -> Report {
+        let Value::Object(setting) = args.setting() else { unreachable!("it is an object") };
+        let (topic, groups) = (topic.to_owned(), Some(comparison));
+        Report { benchmark: "group", topic, setting, readings, delivered: None, groups, server: None, disk: None }
     }
 
     pub(super) fn on_server(self, client: &Client, status: ServerStatus) -> Report {
@@ -71,8 +82,12 @@ impl Report {
 
     /// How many a second.
     fn per_second(&self, number: u64) -> u64 {
-        let nanos = self.readings.elapsed.as_nanos().max(1);
-        u64::try_from(u128::from(number) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
+        per_second(number, &self.readings)
+    }
+
+    /// What the groups were given in a second, in thousandths of what a plain subscription was.
+    fn thousandths(&self, plain: &Readings) -> u64 {
+        self.per_second(self.readings.events).saturating_mul(1_000) / per_second(plain.events, plain).max(1)
     }
 
     pub(super) fn json(&self) -> Value {
@@ -90,6 +105,13 @@ impl Report {
         put("latency_us", readings.latencies.json());
         if let Some(delivered) = &self.delivered {
             put("delivery_latency_us", delivered.latencies.json());
+        }
+        if let Some(Comparison { plain, again }) = &self.groups {
+            let seconds = plain.elapsed.as_secs_f64();
+            let rate = per_second(plain.events, plain);
+            put("plain", json!({ "events": plain.events, "seconds": seconds, "events_per_second": rate }));
+            put("ratio", json!(Duration::from_millis(self.thousandths(plain)).as_secs_f64()));
+            put("delivered_again", json!(again));
         }
         if let Some((address, status)) = &self.server {
             let durability = status.durability.map(Durability::name);
@@ -112,10 +134,17 @@ impl Report {
             ("time", human::duration(readings.elapsed)),
             ("events/s", human::count(self.per_second(readings.events))),
             ("bytes/s", human::bytes(self.per_second(readings.bytes))),
-            (if self.benchmark == "tail" { "wait" } else { "ack" }, line(&readings.latencies)),
+            (if matches!(self.benchmark, "tail" | "group") { "wait" } else { "ack" }, line(&readings.latencies)),
         ];
         if let Some(delivered) = &self.delivered {
             fields.push(("delivery", line(&delivered.latencies)));
+        }
+        if let Some(Comparison { plain, again }) = &self.groups {
+            let thousandths = self.thousandths(plain);
+            fields
+                .push(("plain", format!("{} events/s without a group", human::count(per_second(plain.events, plain)))));
+            fields.push(("ratio", format!("{}.{:03} of plain", thousandths / 1_000, thousandths % 1_000)));
+            fields.push(("again", human::counted(*again, "event")));
         }
         if let Some((address, status)) = &self.server {
             let durability = status.durability.map_or("unknown", Durability::name);
@@ -126,6 +155,11 @@ impl Report {
         }
         Detail { fields, value: self.json() }
     }
+}
+
+fn per_second(number: u64, readings: &Readings) -> u64 {
+    let nanos = readings.elapsed.as_nanos().max(1);
+    u64::try_from(u128::from(number) * 1_000_000_000 / nanos).unwrap_or(u64::MAX)
 }
 
 /// A value without the quotes of JSON.

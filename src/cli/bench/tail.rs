@@ -90,7 +90,13 @@ pub(super) async fn run(args: &TailArgs, context: &mut Context) -> Result<Report
     Ok(report.on_server(&client, client.status().await?))
 }
 
-async fn subscribe(client: &Client, topic: &str, from: Position, until: Option<Position>) -> Result<Subscriber> {
+/// Subscribes on a connection of its own.
+pub(super) async fn subscribe(
+    client: &Client,
+    topic: &str,
+    from: Position,
+    until: Option<Position>,
+) -> Result<Subscriber> {
     // A benchmark that had to connect again has measured something else.
     let retry_for = Some(Duration::ZERO);
     let options = SubscriberOptions { topics: vec![topic.to_owned()], from, until, retry_for, skip_unreadable: false };
@@ -100,7 +106,8 @@ async fn subscribe(client: &Client, topic: &str, from: Position, until: Option<P
     })
 }
 
-async fn read(mut subscriber: Subscriber, meter: Meter, clock: Clock, count: u64) -> Result<()> {
+/// Reads until so many events are there, or there are no more.
+pub(super) async fn read(mut subscriber: Subscriber, meter: Meter, clock: Clock, count: u64) -> Result<()> {
     let mut asked = clock.elapsed();
     while meter.events() < count {
         match subscriber.next().await? {

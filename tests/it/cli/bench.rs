@@ -156,6 +156,47 @@ fn reading_is_measured_and_counted() {
     check_report(&counted, 9_000, 360_000);
 }
 
+/// Every group gets every event, whatever it promises, and nothing is left of what was made for it.
+#[test]
+fn reading_through_groups_is_measured_beside_reading_without_one() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    for delivery in ["at-most-once", "at-least-once", "exactly-once"] {
+        let run = format!("bench group --groups 3 --members 2 --delivery {delivery} --count 2000 --size 40 -o json");
+        let report = machine.ensign(&run).check().json();
+        check_report(&report, 6_000, 240_000);
+        assert_eq!((&report["benchmark"], &report["plain"]["events"]), (&json!("group"), &json!(2_000)));
+        assert_eq!(names(&report["plain"]), ["events", "seconds", "events_per_second"]);
+        let setting = json!({
+            "content": "json", "count": 2_000, "delivery": delivery, "groups": 3, "members": 2, "size": 40
+        });
+        assert_eq!(report["setting"], setting);
+        let rate = |report: &Value| report["events_per_second"].as_f64().unwrap();
+        let ratio = rate(&report) / rate(&report["plain"]);
+        assert!((report["ratio"].as_f64().unwrap() - ratio).abs() < 0.002, "{ratio}: {report}");
+        assert!(report["delivered_again"].is_u64(), "{report}");
+        machine.ensign("group list -o json").stdout("[]\n").check();
+        wait_for("the topic's end", || (machine.ensign("topic list -o json").check().text() == "[]\n").then_some(()));
+    }
+    let text = machine.ensign("bench group --count 100").check();
+    let labels: Vec<&str> = text.text().lines().filter_map(|line| line.split_whitespace().next()).collect();
+    let expected = [
+        "benchmark",
+        "events",
+        "bytes",
+        "time",
+        "events/s",
+        "bytes/s",
+        "wait",
+        "plain",
+        "ratio",
+        "again",
+        "server",
+        "fdatasync",
+    ];
+    assert_eq!(labels, expected);
+}
+
 #[test]
 fn the_way_to_a_subscriber_is_measured() {
     let machine = Machine::new();
@@ -231,6 +272,8 @@ fn what_can_not_be_measured_is_refused() {
         ("latency t --count 1 --rate 0", 2, "--rate"),
         ("tail t", 3, "there is no topic t"),
         ("tail", 2, "TOPIC"),
+        ("group --groups 0", 2, "--groups"),
+        ("group --delivery twice", 2, "--delivery"),
     ] {
         let done = machine.ensign(&format!("bench {wrong}")).code(code).check();
         assert!(done.stderr.contains(message), "bench {wrong}\n{}", done.stderr);
