@@ -118,6 +118,7 @@ pub(super) enum Command {
     Replay(replay::Args),
     Group(group::Args),
     Export(archive::ExportArgs),
+    Import(archive::ImportArgs),
     Encryption(encryption::Args),
     Verify(verify::Args),
     Compact(compact::Args),
@@ -165,6 +166,7 @@ impl Command {
             | Command::Replay(_)
             | Command::Group(_)
             | Command::Export(_)
+            | Command::Import(_)
             | Command::Bench(_) => (true, true, true),
             Command::Serve(_) | Command::Profile(_) | Command::Verify(_) | Command::Compact(_) => (false, false, true),
             Command::DevServer(_) | Command::Completions(_) | Command::Man(_) | Command::ExitCodes(_) => {

@@ -100,6 +100,7 @@ fn execute(command: Command, context: &mut Context) -> Result<ExitCode> {
         Command::Replay(args) => args.run(context),
         Command::Group(args) => args.run(context),
         Command::Export(args) => args.run(context),
+        Command::Import(args) => args.run(context),
         Command::Encryption(args) => args.run(context),
         Command::Verify(args) => args.run(context),
         Command::Compact(args) => args.run(context),

@@ -25,7 +25,7 @@ use crate::{
     model::Position,
 };
 
-/// Write topics to one checked file
+/// Write topics to one checked file, for `ensign import`
 ///
 /// The file holds the topics with their policies, and their events up to the last one that there is when the export starts. The
 /// server goes on working meanwhile. The file is checked as a whole when it is read; it is compressed JSON lines (zstd), so

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{
+    READ_BYTES,
     course::Course,
     line::End,
     reader::{ArchiveReader, Part},
@@ -20,9 +21,6 @@ use crate::{
         files::{self, FileReader},
     },
 };
-
-/// How much of a file is read in one go.
-const READ_BYTES: usize = 256 * 1024;
 
 /// Where an archive goes.
 #[derive(Debug)]
@@ -121,7 +119,7 @@ impl Resumption {
         while let Ok(Some(chunk)) = reader.next_chunk() {
             let event = chunk.parts.iter().rev().find_map(|part| match part {
                 Part::Event(event) => Some(event),
-                Part::End(_) => None,
+                Part::TopicEnd(_) | Part::End(_) => None,
             });
             if let Some(event) = event {
                 last = chunk.record(event).to_vec();

@@ -16,6 +16,7 @@ pub fn fuzz_archive(data: &[u8]) {
                     events += 1;
                     assert!(chunk.record(event).starts_with(record::MARK));
                 }
+                Part::TopicEnd(topic) => assert!(topic.events <= events),
                 Part::End(end) => assert_eq!(end.events, events),
             }
         }

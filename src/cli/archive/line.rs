@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     client::TopicDefinition,
-    model::{Deduplication, OffsetPolicy, Strategy},
+    model::{Deduplication, OffsetPolicy, Strategy, TopicId, Ulid},
 };
 
 /// The version of the form.
@@ -182,28 +182,61 @@ impl Topic {
             last,
         }
     }
+
+    /// The topic as it can be made again; or what is wrong with it.
+    pub(super) fn definition(&self) -> Result<TopicDefinition, String> {
+        let id = Ulid::parse(&self.id).map_err(|error| error.to_string())?;
+        let rest = STANDARD.decode(&self.rest).map_err(|error| error.to_string())?;
+        Ok(TopicDefinition {
+            id: TopicId(id),
+            name: self.name.clone(),
+            readonly: self.archived,
+            deduplication: self.deduplication.read(),
+            rest: rest.into(),
+        })
+    }
 }
+
+/// The strategies by their names.
+const STRATEGIES: [(StrategyName, Strategy); 7] = [
+    (StrategyName::Unknown, Strategy::Unknown),
+    (StrategyName::None, Strategy::None),
+    (StrategyName::Strict, Strategy::Strict),
+    (StrategyName::Datagram, Strategy::Datagram),
+    (StrategyName::KeyGrouped, Strategy::KeyGrouped),
+    (StrategyName::UniqueKey, Strategy::UniqueKey),
+    (StrategyName::UniqueField, Strategy::UniqueField),
+];
+
+/// Which of several duplicates keeps its content, by name.
+const KEEPS: [(Keep, OffsetPolicy); 3] = [
+    (Keep::Unknown, OffsetPolicy::Unknown),
+    (Keep::Earliest, OffsetPolicy::Earliest),
+    (Keep::Latest, OffsetPolicy::Latest),
+];
 
 impl Policy {
     fn of(policy: &Deduplication) -> Policy {
+        let strategy = STRATEGIES.iter().find(|(_, strategy)| *strategy == policy.strategy);
+        let keep = KEEPS.iter().find(|(_, keep)| *keep == policy.offset);
         Policy {
-            strategy: match policy.strategy {
-                Strategy::Unknown => StrategyName::Unknown,
-                Strategy::None => StrategyName::None,
-                Strategy::Strict => StrategyName::Strict,
-                Strategy::Datagram => StrategyName::Datagram,
-                Strategy::KeyGrouped => StrategyName::KeyGrouped,
-                Strategy::UniqueKey => StrategyName::UniqueKey,
-                Strategy::UniqueField => StrategyName::UniqueField,
-            },
-            keep: match policy.offset {
-                OffsetPolicy::Unknown => Keep::Unknown,
-                OffsetPolicy::Earliest => Keep::Earliest,
-                OffsetPolicy::Latest => Keep::Latest,
-            },
+            strategy: strategy.expect("each strategy has a name").0,
+            keep: keep.expect("each policy has a name").0,
             keys: policy.keys.clone(),
             fields: policy.fields.clone(),
             overwrite: policy.overwrite_duplicate,
+        }
+    }
+
+    fn read(&self) -> Deduplication {
+        let strategy = STRATEGIES.iter().find(|(name, _)| *name == self.strategy);
+        let keep = KEEPS.iter().find(|(name, _)| *name == self.keep);
+        Deduplication {
+            strategy: strategy.expect("each name has a strategy").1,
+            offset: keep.expect("each name has a policy").1,
+            keys: self.keys.clone(),
+            fields: self.fields.clone(),
+            overwrite_duplicate: self.overwrite,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{io::BufRead, ops::Range};
 use super::{
     course::{Course, Wrong},
     frames::{FrameError, Frames},
-    line::{self, End, Line},
+    line::{self, End, Line, TopicEnd},
     writer::CHUNK_BYTES,
 };
 use crate::{cli::record, model::limits::EVENT_BYTES_MAX};
@@ -45,6 +45,7 @@ pub(super) struct Chunk {
 #[derive(Debug)]
 pub(super) enum Part {
     Event(Event),
+    TopicEnd(Box<TopicEnd>),
     End(Box<End>),
 }
 
@@ -183,7 +184,11 @@ impl<R: BufRead> ArchiveReader<R> {
             Line::Begin(begin) => self.course.begin(begin),
             Line::Topic(topic) => self.course.topic(topic),
             Line::Gap(gap) => self.course.gap(&gap),
-            Line::TopicEnd(said) => self.course.end_topic().and_then(|found| same(&said, &found)),
+            Line::TopicEnd(said) => {
+                let followed = self.course.end_topic().and_then(|found| same(&said, &found));
+                parts.push(Part::TopicEnd(Box::new(said)));
+                followed
+            }
             Line::Checkpoint(said) => {
                 self.course.add(&self.buffer[..start]);
                 same(&said, &self.course.checkpoint()).map_err(|what| self.wrong(what))?;

@@ -105,7 +105,7 @@ fn read(bytes: &[u8]) -> Result<Vec<String>, ReadError> {
     while let Some(chunk) = reader.next_chunk()? {
         records.extend(chunk.parts.iter().filter_map(|part| match part {
             Part::Event(event) => Some(String::from_utf8(chunk.record(event).to_vec()).unwrap()),
-            Part::End(_) => None,
+            Part::TopicEnd(_) | Part::End(_) => None,
         }));
     }
     Ok(records)

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     cli::{
+        archive,
         error::{CliError, Result},
         record,
     },
@@ -271,6 +272,10 @@ impl Reader {
         }
         if data.is_empty() {
             batch.empty += 1;
+            return;
+        }
+        // What an archive says of itself is no event.
+        if self.recipe.records && data.starts_with(archive::MARK) {
             return;
         }
         if self.recipe.records && data.starts_with(record::MARK) {

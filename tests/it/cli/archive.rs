@@ -1,10 +1,11 @@
-//! `ensign export`: what was published, in one file.
+//! `ensign export` and `ensign import`: what was published, in one file, and back.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::machine::{Machine, repository};
+use super::machine::{Machine, repository, wait_for};
 
 /// The lines of an archive.
 fn lines(bytes: &[u8]) -> Vec<Value> {
@@ -202,4 +203,183 @@ fn events_that_nobody_can_read_are_named() {
     let done = machine.ensign("export a --until 3 -f - --skip-unreadable").check();
     let kinds_of = self::lines(&done.stdout);
     assert_eq!(kinds(&kinds_of), ["begin", "topic", "checkpoint", "event", "gap", "topic_end", "end"]);
+}
+
+/// The events of a topic without what the server gives them.
+fn content(machine: &Machine, topic: &str) -> Vec<Value> {
+    let mut events = tailed(machine, topic);
+    for event in &mut events {
+        for assigned in ["topic", "id", "committed"] {
+            event.as_object_mut().unwrap().remove(assigned).unwrap();
+        }
+    }
+    events
+}
+
+/// A project, exported, and imported into a server that knows nothing of it.
+#[test]
+fn what_was_exported_comes_back() {
+    let machine = Machine::new();
+    let server = machine.dev_server();
+    let binary = machine.file("binary.pb", [0, 255, 10, 13, 128]);
+    machine.ensign("publish a --type order@1.2.3 --meta source=test --meta empty= --key k1 -q").file(&binary).check();
+    machine.ensign("publish a -q -m").arg("two\nlines").check();
+    machine.ensign("publish a -q --format jsonl").stdin("{\"b\": 1.50,  \"a\":[]}\n").check();
+    machine.ensign("publish flights -q").file(&repository("tests/data/flights.jsonl")).check();
+    machine.ensign("topic create empty -q").check();
+    machine.ensign("publish old -q -m kept").check();
+    machine.ensign("topic archive old -q").check();
+    let file = machine.path("all");
+    machine.ensign("export --all -q").arg("-f").file(&file).check();
+    let before = ["a", "flights", "empty", "old"].map(|topic| content(&machine, topic));
+    let id = machine.ensign("topic show a --jq .id").check().stdout;
+    drop(server);
+
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    let import = |arguments: &str| machine.ensign(&format!("import {arguments}")).arg("-f").file(&file);
+    let done = import("").stdout("").check();
+    let expected = "created topic a\ncreated topic empty\ncreated topic flights\ncreated topic old\n\
+                    topic a: 3 events published\ntopic empty: 0 events published\n\
+                    topic flights: 20,000 events published\ntopic old: 1 event published\n\
+                    imported 20,004 events into 4 topics in ";
+    assert!(done.stderr.starts_with(expected), "{}", done.stderr);
+    for (topic, before) in ["a", "flights", "empty", "old"].iter().zip(&before) {
+        assert!(content(&machine, topic) == *before, "{topic} is not what it was");
+    }
+    assert_eq!(machine.ensign("topic show a --jq .id").check().stdout, id, "the id is the same where it is free");
+    machine.ensign("topic show old --jq .state").stdout("archived\n").check();
+
+    // Once more, with nothing to add; from standard input, too.
+    let again = import("-o json").stderr("").check().json();
+    let published: Vec<_> = again.as_array().unwrap().iter().map(|topic| topic["published"].clone()).collect();
+    assert_eq!(published, [0, 0, 0, 0]);
+    let stdin = fs::read(&file).unwrap();
+    machine.ensign("import -f - --topic a=b").stdin(&stdin).check();
+    assert_eq!(content(&machine, "b"), before[0]);
+    let lines = zstd::stream::decode_all(&stdin[..]).unwrap();
+    machine.ensign("import -f - --topic a=c -q").stdin(lines).stderr("").check();
+    assert_eq!(content(&machine, "c"), before[0]);
+
+    // What comes behind is left alone.
+    machine.ensign("publish a -q -m more").check();
+    let done = import("--topic a").check();
+    assert!(
+        done.stderr.contains("topic a: 0 events published, 3 there before, 1 of others behind them\n"),
+        "{}",
+        done.stderr
+    );
+    let listed = machine.ensign("import --list -o json -f").file(&file).check().json();
+    assert_eq!(listed[2]["name"], "flights");
+    assert_eq!((&listed[2]["events"], &listed[3]["archived"]), (&json!(20_000), &json!(true)));
+}
+
+#[test]
+fn an_import_goes_on_behind_what_is_there_and_nowhere_else() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.ensign("publish a -q").stdin("1\n2\n3\n4\n5\n").check();
+    machine.ensign("export a -f whole -q").check();
+    machine.ensign("export a -f start -q --until 4").check();
+    machine.ensign("export a -f rest -q --from 4").check();
+    let a = content(&machine, "a");
+
+    // A part, and then the whole; a part, and then the rest.
+    machine.ensign("import -f start --topic a=b -q").check();
+    let done = machine.ensign("import -f whole --topic a=b").check();
+    assert!(done.stderr.starts_with("topic b: 2 events published, 3 there before\n"), "{}", done.stderr);
+    machine.ensign("import -f start --topic a=c -q").check();
+    for published in [2, 0] {
+        let done = machine.ensign("import -f rest --topic a=c -o json").check().json();
+        assert_eq!((&done[0]["published"], &done[0]["first"]), (&json!(published), &json!(4)));
+    }
+    // The rest alone goes to the start.
+    for published in [2, 0] {
+        let done = machine.ensign("import -f rest --topic a=d -o json").check().json();
+        assert_eq!((&done[0]["published"], &done[0]["first"]), (&json!(published), &json!(1)));
+    }
+    assert_eq!((content(&machine, "b"), content(&machine, "c")), (a.clone(), a.clone()));
+    assert_eq!(content(&machine, "d").iter().map(|event| event["data"].clone()).collect::<Vec<_>>(), ["4", "5"]);
+
+    // The lines of an archive are records for `publish`, but for those that are its own.
+    let text = zstd::stream::decode_all(&fs::read(machine.path("whole")).unwrap()[..]).unwrap();
+    machine.ensign("publish p -q").stdin(text).stderr("").check();
+    assert_eq!(content(&machine, "p"), a);
+
+    // Something else.
+    machine.ensign("publish e -q -m other").check();
+    let refused = |offset: u64, topic: &str| {
+        format!(
+            "error: topic {topic} holds something else than a in the file: at offset {offset} the data is another one\n\
+             hint: --topic a=OTHER imports it into another topic\n"
+        )
+    };
+    machine.ensign("import -f whole --topic a=e").code(6).stderr(&refused(1, "e")).check();
+    machine.ensign("import -f start --topic a=f -q").check();
+    machine.ensign("publish f -q -m other").check();
+    machine.ensign("import -f whole --topic a=f").code(6).stderr(&refused(4, "f")).check();
+    assert_eq!(content(&machine, "f").len(), 4, "nothing was added");
+    machine
+        .ensign("import -f whole --topic b")
+        .code(3)
+        .stderr("error: whole has no topic b\nhint: `ensign import --list -f FILE` shows what it has\n")
+        .check();
+    machine.ensign("import -f whole --topic a=g --topic a=h").code(2).check();
+    machine.ensign("topic show g").code(3).check();
+    machine.ensign("import -f nothing").code(3).stderr("error: there is no file nothing\n").check();
+}
+
+#[test]
+fn a_damaged_file_changes_nothing() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.ensign("publish a -q").stdin("1\n2\n3\n").check();
+    machine.ensign("export a -f whole -q").check();
+    let whole = fs::read(machine.path("whole")).unwrap();
+    let text = zstd::stream::decode_all(&whole[..]).unwrap();
+    let check = |bytes: &[u8], expected: &str| {
+        machine.file("damaged", bytes);
+        let refused = machine.ensign("import -f damaged --topic a=b").code(6).check();
+        assert!(refused.stderr.contains(expected), "{}", refused.stderr);
+        machine.ensign("topic show b").code(3).check();
+    };
+    let cut = whole.len() - 1;
+    check(&whole[..cut], &format!("error: damaged: it is cut off behind byte {cut}: "));
+    check(&whole[..cut], "hint: an export that was interrupted goes on when its command is run again\n");
+    check(
+        &[&whole[..], b"x"].concat(),
+        &format!("error: damaged: something stands behind its end, from byte {} on", whole.len()),
+    );
+    let mut changed = whole.clone();
+    changed[cut - 10] ^= 1;
+    check(&changed, "error: damaged: ");
+    let other = String::from_utf8(text).unwrap().replacen("\"data\":\"2\"", "\"data\":\"7\"", 1);
+    check(other.as_bytes(), "error: damaged: line 8: the lines before it are not those that were written\n");
+    check(b"hello\n", "error: damaged: it is no archive\n");
+    // Standard input is checked while it is read: nothing of a part is published before the part is right.
+    machine.ensign("import -f - --topic a=b").stdin(other).code(6).check();
+    machine.ensign("topic show b").code(3).check();
+}
+
+/// The server is killed and comes back while events go in.
+#[test]
+fn an_import_survives_its_server() {
+    let machine = Machine::new();
+    let server = machine.dev_server();
+    let flights = repository("tests/data/flights.jsonl");
+    for _ in 0..2 {
+        machine.ensign("publish flights -q").file(&flights).check();
+    }
+    machine.ensign("export flights -f file -q").check();
+    let mut import = machine.ensign("import -f file --topic flights=again").spawn();
+    wait_for("some events", || {
+        let shown = machine.ensign("topic list --jq").arg(".[] | select(.name == \"again\") | .events").check();
+        shown.text().trim().parse::<u64>().ok().filter(|events| *events > 0)
+    });
+    let _server = server.restart(Signal::KILL);
+    let done = import.finish();
+    assert!(done.code == Some(0) || done.stderr.contains("can't reach"), "{}", done.stderr);
+    machine.ensign("import -f file --topic flights=again").check();
+    assert_eq!(machine.ensign("topic show again --jq .events").check().text(), "40000\n");
+    assert!(content(&machine, "again") == content(&machine, "flights"));
 }
