@@ -144,6 +144,7 @@ impl Command {
     pub(super) fn uses(&self) -> Uses {
         let (profile, server, output) = match self {
             Command::Encryption(args) => return args.uses(),
+            Command::Tail(args) => (true, true, args.writes()),
             Command::Logout(_) => (true, false, false),
             Command::Password(_) => (true, true, false),
             Command::Login(_)
@@ -161,7 +162,6 @@ impl Command {
             | Command::Env(_)
             | Command::Topic(_)
             | Command::Publish(_)
-            | Command::Tail(_)
             | Command::Expect(_)
             | Command::Replay(_)
             | Command::Group(_)

@@ -32,6 +32,7 @@ mod subscriber;
 mod subscription;
 mod track;
 mod trust;
+mod webhook;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -56,6 +57,7 @@ pub use session::{AccountCredentials, Claims, Credentials};
 pub use storage::StorageInfo;
 pub use subscriber::{Delivery, Subscriber, SubscriberOptions};
 pub use trust::{TlsProblem, Trust, TrustError};
+pub use webhook::{Post, Posted, Webhook, WebhookError};
 
 #[cfg(test)]
 mod sealing_tests;

@@ -3,15 +3,17 @@
 use clap::ValueEnum;
 use clap_complete::ArgValueCandidates;
 
-use super::Args;
+use super::{
+    Args,
+    forward::{ACK_TIMEOUT, WINDOW},
+};
 use crate::{
     cli::{
         Context, complete,
         error::{CliError, Kind, Result},
         human::{self, Span},
-        range::Range,
     },
-    client::{Client, Code, GroupDelivery, GroupOptions, GroupSubscriber},
+    client::{Client, ClientError, Code, GroupDelivery, GroupOptions, GroupSettings, GroupSubscriber},
     model::{DeliverySemantic, Rlid, TopicId},
 };
 
@@ -26,32 +28,32 @@ const NAMED_MAX: usize = 5;
 #[command(next_help_heading = "Consumer groups")]
 pub(super) struct Membership {
     /// Read as a member of this consumer group
-    #[arg(long, value_name = "NAME", conflicts_with = "until", add = ArgValueCandidates::new(complete::groups))]
+    #[arg(long, value_name = "NAME", conflicts_with = "until", group = "taking_part", add = ArgValueCandidates::new(complete::groups))]
     pub(super) group: Option<String>,
 
     /// at-most-once, at-least-once or exactly-once; as the group has it, and at-least-once for a new one
-    #[arg(long, value_name = "DELIVERY", requires = "group")]
+    #[arg(long, value_name = "DELIVERY", requires = "taking_part")]
     delivery: Option<DeliverySemantic>,
 
     /// Who says that an event was read: the output when it was written, standard input, or nobody
-    #[arg(long, value_name = "ACK", requires = "group", value_enum, default_value = "auto")]
+    #[arg(long, value_name = "ACK", requires = "taking_part", value_enum, default_value = "auto")]
     pub(super) ack: Acking,
 
     /// How long an event may take before another member gets it [20s for a new group]
-    #[arg(long, value_name = "DURATION", requires = "group")]
+    #[arg(long, value_name = "DURATION", requires = "taking_part")]
     ack_timeout: Option<Span>,
 
     /// Keep events with equal keys on one member at a time, in order
-    #[arg(long, value_name = "BOOL", requires = "group", num_args = 0..=1, require_equals = true,
+    #[arg(long, value_name = "BOOL", requires = "taking_part", num_args = 0..=1, require_equals = true,
         default_missing_value = "true")]
     ordered_by_key: Option<bool>,
 
     /// Put an event away that was delivered so often in vain; 0 for never, as it is for a new group
-    #[arg(long, value_name = "COUNT", requires = "group")]
+    #[arg(long, value_name = "COUNT", requires = "taking_part")]
     max_deliveries: Option<u32>,
 
     /// The topic that such events go to [TOPIC.dead-letter for a new group]
-    #[arg(long, value_name = "TOPIC", requires = "group", add = ArgValueCandidates::new(complete::topics))]
+    #[arg(long, value_name = "TOPIC", requires = "taking_part", add = ArgValueCandidates::new(complete::topics))]
     dead_letter: Option<String>,
 }
 
@@ -67,6 +69,8 @@ pub(super) enum Acking {
 #[derive(Debug)]
 pub(super) struct Joined {
     pub(super) subscriber: GroupSubscriber,
+    /// Whether an event that is refused too often goes to another topic.
+    pub(super) puts_away: bool,
     client: Client,
     group: String,
 }
@@ -115,16 +119,24 @@ impl Membership {
     /// Joins the group.
     pub(super) async fn join(&self, context: &Context, client: &Client, group: &str, args: &Args) -> Result<Joined> {
         let Args { topics, range, .. } = args;
-        let delivery = self.delivery(client, group, range).await?;
+        let about = |error: ClientError| CliError::from(error).about(format!("group {group}"));
+        let known = match client.group(group).await {
+            Ok(info) => Some(info.settings),
+            Err(error) if CliError::from(error.clone()).kind == Kind::NotFound => None,
+            Err(error) => return Err(about(error)),
+        };
+        let delivery = self.delivery(group, args, known.as_ref())?;
+        let is_patient = known.is_none() && args.forwarding.forward.is_some();
         let options = GroupOptions {
             group: group.to_owned(),
             topics: topics.clone(),
             from: (!topics.is_empty()).then_some(range.from),
             delivery: Some(delivery),
-            timeout: self.ack_timeout.map(|span| span.0),
+            timeout: self.ack_timeout.map(|span| span.0).or(is_patient.then_some(ACK_TIMEOUT)),
             ordered_by_key: self.ordered_by_key,
             max_deliveries: self.max_deliveries,
             dead_letter: self.dead_letter.clone(),
+            window: is_patient.then_some(WINDOW),
             receipts: delivery == DeliverySemantic::ExactlyOnce,
             skip_unreadable: args.skip_unreadable,
             ..GroupOptions::default()
@@ -135,28 +147,25 @@ impl Membership {
                 CliError::not_found(format!("there is no topic {}", topics.join(", ")))
                     .hint("`ensign topic list` shows what there is")
             }
-            _ => CliError::from(error).about(format!("group {group}")),
+            _ => about(error),
         })?;
         let topics = if topics.is_empty() { "all topics".to_owned() } else { topics.join(", ") };
         context.output.note(&format!("joined group {group}, {delivery}, for {topics}"));
-        Ok(Joined { subscriber, client: client.clone(), group: group.to_owned() })
+        let max_deliveries = self.max_deliveries.or(known.map(|known| known.max_deliveries));
+        let puts_away = max_deliveries.is_some_and(|max| max > 0);
+        Ok(Joined { subscriber, puts_away, client: client.clone(), group: group.to_owned() })
     }
 
     /// What was asked for, or else what the group has. A person loses nothing unless that was wanted.
-    async fn delivery(&self, client: &Client, group: &str, range: &Range) -> Result<DeliverySemantic> {
-        let delivery = match self.delivery {
-            Some(delivery) => delivery,
-            None => match client.group(group).await.map_err(CliError::from) {
-                Ok(info) => info.settings.delivery.parse().unwrap_or_default(),
-                Err(error) if error.kind == Kind::NotFound => DeliverySemantic::AtLeastOnce,
-                Err(error) => return Err(error.about(format!("group {group}"))),
-            },
-        };
+    fn delivery(&self, group: &str, args: &Args, known: Option<&GroupSettings>) -> Result<DeliverySemantic> {
+        let of_group = known.map(|known| known.delivery.parse().unwrap_or_default());
+        let delivery = self.delivery.or(of_group).unwrap_or(DeliverySemantic::AtLeastOnce);
         if delivery == DeliverySemantic::AtMostOnce {
             let flag = match self.ack {
                 Acking::Manual => Some("--ack manual"),
                 Acking::None => Some("--ack none"),
-                Acking::Auto => range.limit.map(|_| "-n"),
+                Acking::Auto if args.forwarding.forward.is_some() => Some("--forward"),
+                Acking::Auto => args.range.limit.map(|_| "-n"),
             };
             if let Some(flag) = flag {
                 let why = "an event of it counts as read when it is sent";

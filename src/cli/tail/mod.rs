@@ -1,10 +1,13 @@
 //! `ensign tail`: events as they come, and from any point in the past; alone, or as a member of a consumer group.
 
+mod cloud_event;
 mod follow;
+mod forward;
 mod member;
 mod membership;
 mod verdicts;
 
+use clap::ArgGroup;
 use clap_complete::ArgValueCandidates;
 
 use super::{
@@ -15,6 +18,7 @@ use super::{
     topic_keys,
 };
 use crate::client::{Event, OpenFailure, Opener};
+use forward::Forwarding;
 use membership::Membership;
 
 /// Show events as they come, and from any point in the past
@@ -37,19 +41,26 @@ use membership::Membership;
 /// another member, when that did not come about. With --ack manual standard input says what became of each event, in lines of
 /// an event's id, `ack` or `nack`, and the reason for a nack (unprocessed, timeout, unhandled-mimetype, unknown-type,
 /// deliver-again-any, deliver-again-not-me); an id alone is an ack. It ends when its input does.
+///
+/// With --forward nothing is written: each event is posted to an address as a CloudEvent, the next one when the one before was
+/// taken (2xx). When the receiver is not there, busy (408, 425, 429) or broken (5xx), it is tried again, after half a second at first
+/// and after 30 at last, or when Retry-After says. When it refuses an event, that is the end, unless --max-deliveries says
+/// how often it is to be tried before it goes to another topic.
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("from", |from| from.default_value("end")))]
+#[command(group(ArgGroup::new("taking_part").multiple(true)))]
 #[command(after_help = format!("Examples:
   $ ensign tail flights --from start
   $ ensign tail orders payments --from -15m -o 'template={{topic}} {{offset}} {{data}}'
   $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
   $ ensign tail orders --from start --decrypt
   $ ensign tail orders --group billing --from start -o jsonl
+  $ ensign tail orders --forward https://example.com/hook --header-file hook.headers
 
 {}", range::POSITIONS))]
 pub(super) struct Args {
     /// The topics, by name or id; a group without them reads all topics of the project
-    #[arg(required_unless_present = "group", value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
+    #[arg(required_unless_present = "taking_part", value_name = "TOPIC", add = ArgValueCandidates::new(complete::topics))]
     topics: Vec<String>,
 
     #[command(flatten)]
@@ -73,11 +84,22 @@ pub(super) struct Args {
 
     #[command(flatten)]
     membership: Membership,
+
+    #[command(flatten)]
+    forwarding: Forwarding,
 }
 
 impl Args {
+    /// Whether events are written, which is when their format means something.
+    pub(super) fn writes(&self) -> bool {
+        self.forwarding.forward.is_none()
+    }
+
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
         context.block_on(async |context| {
+            if let Some(url) = &self.forwarding.forward {
+                return self.forward(context, url).await;
+            }
             let mut writer = EventWriter::new(&context.output, self.topics.len() != 1);
             if self.range.limit == Some(0) {
                 writer.finish(&mut context.output)?;

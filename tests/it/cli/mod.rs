@@ -9,6 +9,7 @@ mod durability;
 mod encryption;
 mod events;
 mod expect;
+mod forward;
 mod generated;
 mod grammar;
 mod group_histories;
