@@ -1,7 +1,8 @@
 //! How much a member gets at a time, and may hold.
 
-/// How many events one turn gives at most.
-pub(super) const TURN_MAX: u32 = 1_024;
+/// How many events one turn gives at most. With at-most-once a turn waits for a commit, so that a small one would make the disk's
+/// pace that of a group that is behind.
+pub(super) const TURN_MAX: u32 = 8_192;
 
 /// What a member may hold that is not known yet.
 const START: u32 = 16;
@@ -58,7 +59,7 @@ mod tests {
     #[test]
     fn what_waits_is_shared_evenly_and_in_turns() {
         for (waiting, askers, expected) in
-            [(0, 0, 1), (1, 4, 1), (8, 4, 2), (9, 4, 2), (5_000, 1, 1_024), (5_000, 5, 1_000), (u64::MAX, 0, 1_024)]
+            [(0, 0, 1), (1, 4, 1), (8, 4, 2), (9, 4, 2), (50_000, 1, 8_192), (5_000, 5, 1_000), (u64::MAX, 0, 8_192)]
         {
             assert_eq!(share(waiting, askers), expected, "{waiting} for {askers}");
         }
@@ -88,7 +89,7 @@ mod tests {
     fn no_turn_gives_more_than_a_turn() {
         let mut credit = Credit::new(1_000_000);
         (0..1_000_000).for_each(|_| credit.acked(true));
-        assert_eq!(credit.left(0), 1_024);
+        assert_eq!(credit.left(0), TURN_MAX);
         assert_eq!(Credit::new(1).left(0), 1);
     }
 }
