@@ -2,10 +2,13 @@
 //!
 //! What members and the test saw and did stands in the order in which it was noted: what somebody does is noted before it
 //! is done, and what somebody sees after it was seen. So what the server did lies between the two, and a violation that is found
-//! is one whatever the machine's speed. What the server had sent before it was killed may be read later; deliveries on
-//! such streams are judged with that in mind.
+//! is one whatever the machine's speed. What the server had sent before it was killed, or the member left, may be read later;
+//! deliveries on such streams are judged with that in mind.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write,
+};
 
 use ensign::model::DeliverySemantic;
 
@@ -74,6 +77,34 @@ pub(crate) enum Violation {
     RefusedHeld(Place),
 }
 
+impl Happening {
+    const fn place(&self) -> Option<Place> {
+        match self {
+            Self::Delivered(place, _)
+            | Self::Acked(place)
+            | Self::Nacked(place)
+            | Self::Confirmed(place)
+            | Self::Refused(place) => Some(*place),
+            Self::Opened | Self::Gone | Self::Killed => None,
+        }
+    }
+}
+
+impl Violation {
+    const fn place(self) -> Place {
+        match self {
+            Self::Invented(place)
+            | Self::Lost(place)
+            | Self::Again(place)
+            | Self::HeldByTwo(place)
+            | Self::AfterSettled(place)
+            | Self::SettledTwice(place)
+            | Self::Reordered(place)
+            | Self::RefusedHeld(place) => place,
+        }
+    }
+}
+
 /// The key of an event; every fourth has none.
 pub(crate) fn key(event: EventKey) -> Option<String> {
     (!event.number.is_multiple_of(4)).then(|| format!("key {}", event.number % 12))
@@ -126,6 +157,37 @@ impl GroupHistory {
             found.extend(sorted.reordered());
         }
         found.into_iter().collect()
+    }
+
+    /// What was noted of the event of a violation and of those with its key, and of all streams that this concerns.
+    pub(crate) fn story(&self, violation: Violation) -> String {
+        let place = violation.place();
+        let key_of = |place: Place| self.data(place).and_then(|data| event_of(data)).and_then(key);
+        let wanted = key_of(place);
+        let is_concerned = |of: &Place| {
+            of == &place || self.is_ordered && of.topic == place.topic && wanted.is_some() && key_of(*of) == wanted
+        };
+        let mut streams = BTreeSet::new();
+        for note in &self.notes {
+            if note.what.place() == Some(place) {
+                streams.insert(note.stream);
+            }
+        }
+        let mut told = String::new();
+        for (at, Note { stream, what }) in self.notes.iter().enumerate() {
+            let is_told = match what.place() {
+                Some(of) => is_concerned(&of),
+                None => streams.contains(stream) || *what == Happening::Killed,
+            };
+            if is_told {
+                let what = match what {
+                    Happening::Delivered(place, _) => format!("Delivered({place:?})"),
+                    other => format!("{other:?}"),
+                };
+                writeln!(told, "  {at}: stream {stream}: {what}").unwrap();
+            }
+        }
+        told
     }
 
     fn data(&self, place: Place) -> Option<&Vec<u8>> {
@@ -219,10 +281,10 @@ impl Sorted<'_> {
         }
         story.delivered.windows(2).find_map(|pair| {
             let [(_, before), (at, stream)] = *pair else { return None };
-            // What was taken back from a member because it refused an earlier event of the key may have been under way to it,
-            // and is read when another member has had it.
+            // What was taken back from a member because it left, or refused an earlier event of the key, may have been under
+            // way to it, and is read when another member has had it.
             let is_explained = self.is_over(before, at)
-                || self.is_killed(stream, at)
+                || self.is_over(stream, at)
                 || [before, stream].iter().any(|stream| self.is_nacked(place, story, *stream, at));
             match is_explained {
                 true => None,
@@ -242,7 +304,7 @@ impl Sorted<'_> {
         if let Some((confirmed, _)) = story.confirmed.first() {
             let is_late = |(at, stream): &&(At, u64)| {
                 let is_new = self.opened.get(stream).is_some_and(|opened| opened > confirmed);
-                let is_stale = self.is_killed(*stream, *at) || self.is_nacked(place, story, *stream, *at);
+                let is_stale = self.is_over(*stream, *at) || self.is_nacked(place, story, *stream, *at);
                 at > confirmed && (is_new || !(self.history.has_timeouts || is_stale))
             };
             found.extend(story.delivered.iter().find(is_late).map(|_| Violation::AfterSettled(place)));
@@ -367,6 +429,29 @@ mod tests {
             let found = history(delivery, with_second(kept)).violations();
             assert!(found.contains(&Violation::HeldByTwo(place(13))), "{found:?}");
         }
+    }
+
+    #[test]
+    fn what_was_under_way_to_a_member_that_leaves_is_read_late() {
+        let taken_over = [(2, delivered(1)), (2, Acked(place(1))), (2, Confirmed(place(1))), (1, delivered(1))];
+        for delivery in [AtLeastOnce, ExactlyOnce] {
+            check(delivery, with_second([(1, Gone)].into_iter().chain(taken_over.clone())), &[]);
+            // Nothing had been taken from a member that stays, or leaves later.
+            let stays = history(delivery, with_second(taken_over.clone())).violations();
+            assert!(stays.contains(&Violation::HeldByTwo(place(1))), "{stays:?}");
+        }
+    }
+
+    #[test]
+    fn the_story_of_a_violation_is_told() {
+        let notes = with_second([(1, delivered(1)), (2, delivered(1)), (1, Acked(place(1))), (1, delivered(13))]);
+        let history = history(AtLeastOnce, notes);
+        let told = history.story(Violation::HeldByTwo(place(1)));
+        for line in ["stream 1: Opened", "stream 2: Opened", "stream 2: Delivered", "stream 1: Acked", "offset: 13 })"]
+        {
+            assert!(told.contains(line), "{line} is not in:\n{told}");
+        }
+        assert!(!told.contains("offset: 2 })"), "{told}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What was acked is there, whatever happened to the server.
 
-use std::{fs, thread};
+use std::{fs, io::Write, thread};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -19,12 +19,25 @@ fn killed_in_the_middle_of_a_publish() {
 
     let mut publisher = machine.ensign("publish flights --format lines -o json").spawn();
     let mut stdin = publisher.child.stdin.take().unwrap();
-    let input = published.clone();
+    let (first, rest) = lines.split_at(lines.len() / 4);
+    let (second, rest) = rest.split_at(rest.len() / 3);
+    let wait_until_stored = |count: usize| {
+        wait_for("some events", || {
+            let shown = machine.ensign("topic show flights --jq .events").check();
+            (shown.text().trim().parse::<usize>().unwrap() >= count).then_some(())
+        });
+    };
+    stdin.write_all(&first.concat()).unwrap();
+    wait_until_stored(first.len());
+    // While the publisher sends these, it hears what became of the first ones.
+    stdin.write_all(&second.concat()).unwrap();
+    let before = first.len() + second.len();
+    wait_until_stored(before);
+    let rest: Vec<Vec<u8>> = rest.chunks(100).map(<[&[u8]]>::concat).collect();
     let writer = thread::spawn(move || {
-        use std::io::Write;
         // In pieces, so that the server dies between some of them; the pipe breaks when the publisher gives up.
-        for piece in input.chunks(20_000) {
-            if stdin.write_all(piece).is_err() {
+        for piece in rest {
+            if stdin.write_all(&piece).is_err() {
                 return;
             }
             thread::sleep(std::time::Duration::from_millis(3));
@@ -33,10 +46,7 @@ fn killed_in_the_middle_of_a_publish() {
         thread::sleep(std::time::Duration::from_secs(1));
         drop(stdin);
     });
-    wait_for("some events", || {
-        let shown = machine.ensign("topic show flights --jq .events").check();
-        (shown.text().trim().parse::<usize>().unwrap() > 500).then_some(())
-    });
+    wait_until_stored(before + 500);
     server.kill();
     publisher.signal(Signal::INT);
     let done = publisher.finish();
@@ -44,7 +54,7 @@ fn killed_in_the_middle_of_a_publish() {
     assert_eq!(done.code, Some(130), "{}", done.stderr);
     let account = done.json();
     let acked = usize::try_from(account["published"].as_u64().unwrap()).unwrap();
-    assert!(acked >= 500 && acked < lines.len(), "{account}: the server was to die in the middle");
+    assert!(acked >= first.len() && acked < lines.len(), "{account}: the server was to die in the middle");
 
     let _server = machine.dev_server();
     let stored = machine.ensign("tail flights --from start --until now -o raw").check().stdout;

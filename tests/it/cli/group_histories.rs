@@ -324,6 +324,7 @@ fn run(manner: Manner, seed: u64) {
     let violations = history.violations();
     for violation in violations.iter().take(5) {
         eprintln!("{violation:?}");
+        eprintln!("{}", history.story(*violation));
     }
     assert_eq!(violations, [], "{seen}");
 }
