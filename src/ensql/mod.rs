@@ -1,11 +1,41 @@
 //! EnSQL: text in, plan out. Pure: no storage, nothing async.
 //!
-//! What is here is the part that says where to read: `SELECT * FROM topic` with OFFSET, AFTER and BEFORE, for one topic or
-//! several. It is how a subscription starts in the past without leaving the Ensign API. Everything else of the language
-//! is refused by name, never ignored.
+//! [`Statement::parse`] reads a query, [`Statement::bind`] makes a [`Plan`] of it, [`Plan::start`] an [`Execution`], which is
+//! given events one after the other. It decodes nothing: [`Plan::fields`] says what of an event's data it wants.
+//!
+//! [`RangeQuery`] is the part that says where to read, in one topic or several. It is how a subscription starts in the past
+//! without leaving the Ensign API.
 
+mod aggregate;
+mod error;
+mod evaluate;
+mod execution;
+mod expression;
+mod function;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod input;
+mod key;
+mod like;
+mod moment;
+mod plan;
 mod range;
+#[cfg(test)]
+mod reference;
+mod sketch;
+mod source;
+mod source_text;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod translate;
+mod value;
 
+pub use error::{ExecutionError, QueryError};
+pub use execution::{Execution, Finish, MEMORY_BYTES_MAX, Outcome, Rows};
+pub use input::{Input, Metadata, Path, Step};
+pub use plan::{Explanation, Plan, Shape};
 pub use range::{RangeError, RangeQuery, TopicRange};
+pub use source::{EventType, ResolvedTopic, Source};
+pub use statement::{Parameter, Statement};
+pub use value::Value;

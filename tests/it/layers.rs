@@ -67,7 +67,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jaq_core", &["cli"]),
     ("jaq_json", &["cli"]),
     ("jaq_std", &["cli"]),
-    ("jiff", &["model", "cli"]),
+    ("jiff", &["model", "ensql", "cli"]),
     ("jsonwebtoken", &["identity"]),
     ("keyring", &["credentials"]),
     ("lettre", &["server"]),

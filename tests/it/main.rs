@@ -26,4 +26,5 @@ mod python;
 mod sdks;
 mod slow_subscriber;
 mod source;
+mod sqlite;
 mod style;

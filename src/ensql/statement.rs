@@ -1,0 +1,578 @@
+//! A query that was read: EnSQL's clauses, with `sqlparser` for the expressions within.
+//!
+//! `SELECT * | expression [AS name], … FROM topic [WHERE …] [GROUP BY …] [HAVING …] [ORDER BY …] [LIMIT n]`, with OFFSET, AFTER and
+//! BEFORE anywhere behind the topic.
+
+use sqlparser::{
+    ast::Expr,
+    parser::{Parser, ParserError},
+    tokenizer::{Location, Token, TokenWithSpan, Word},
+};
+
+use super::{
+    Path, QueryError, Source, Value,
+    aggregate::Aggregate,
+    expression::Expression,
+    plan::{Column, Order},
+    source::end_of_name,
+    source_text::{EnSql, Place, SourceText, unquote, unquote_name},
+    translate::{Clause, ParameterName, Translator},
+};
+use crate::model::{Offset, Position, Rlid};
+
+/// Levels that `sqlparser` may recur.
+const NESTING_MAX: usize = 50;
+
+const INVALID_FIELD: &str = "invalid field identifier";
+
+/// A query, before its parameters have values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    pub(super) sources: Vec<Source>,
+    /// `None` for `SELECT *`.
+    pub(super) columns: Option<Vec<Column>>,
+    pub(super) distinct: bool,
+    pub(super) filter: Option<Expression>,
+    pub(super) group_by: Vec<Expression>,
+    /// Whether there is GROUP BY, HAVING or an aggregate.
+    pub(super) is_grouped: bool,
+    pub(super) having: Option<(Expression, Place)>,
+    pub(super) order_by: Vec<Order>,
+    pub(super) limit: Option<Limit>,
+    pub(super) fields: Vec<Path>,
+    pub(super) aggregates: Vec<Aggregate>,
+    pub(super) parameters: Vec<ParameterName>,
+    pub(super) texts: Texts,
+}
+
+/// LIMIT's number, or what stands for it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Limit {
+    Number(u64),
+    Parameter(Expression),
+}
+
+/// The clauses as they were written.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Texts {
+    pub(super) filter: Option<String>,
+    pub(super) group_by: Vec<String>,
+    pub(super) having: Option<String>,
+    pub(super) order_by: Vec<String>,
+}
+
+/// A value for a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Without `:` or `@`; empty for one that stands for a `?`.
+    pub name: String,
+    pub value: Value<'static>,
+}
+
+/// The clauses, in the order in which they may follow each other. OFFSET, AFTER and BEFORE may be anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    From,
+    Where,
+    GroupBy,
+    Having,
+    OrderBy,
+    Limit,
+}
+
+impl Statement {
+    /// Reads a query.
+    ///
+    /// # Errors
+    ///
+    /// With the byte position and the token where the text stops making sense.
+    pub fn parse(text: &str) -> Result<Statement, QueryError> {
+        let source = SourceText::new(text)?;
+        let tokens = source.tokens()?;
+        let marks = tokens.iter().filter(|token| matches!(&token.token, Token::Placeholder(name) if name == "?"));
+        let translator = Translator::new(&source, marks.map(|token| token.span.start).collect());
+        let parser = Parser::new(&EnSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens.clone());
+        let reader = Reader { source: &source, tokens, parser, translator, behind: Behind::Source };
+        reader.statement()
+    }
+
+    /// Where it reads. There is at least one.
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+}
+
+/// What was read last, which says what is wrong with what follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Source,
+    Offset,
+    Other(Stage),
+}
+
+struct Reader<'a> {
+    source: &'a SourceText<'a>,
+    tokens: Vec<TokenWithSpan>,
+    parser: Parser<'a>,
+    translator: Translator<'a>,
+    behind: Behind,
+}
+
+impl Reader<'_> {
+    fn statement(mut self) -> Result<Statement, QueryError> {
+        if !self.keyword("SELECT") {
+            return Err(self.error("invalid query type"));
+        }
+        let distinct = self.keyword("DISTINCT");
+        if !distinct {
+            self.keyword("ALL");
+        }
+        let columns = self.columns()?;
+        if let Some(columns) = &columns {
+            self.translator.names =
+                columns.iter().map(|column| (column.name.clone(), column.expression.clone())).collect();
+        }
+        let mut statement = Statement {
+            sources: self.sources()?,
+            columns,
+            distinct,
+            filter: None,
+            group_by: Vec::new(),
+            is_grouped: false,
+            having: None,
+            order_by: Vec::new(),
+            limit: None,
+            fields: Vec::new(),
+            aggregates: Vec::new(),
+            parameters: Vec::new(),
+            texts: Texts::default(),
+        };
+        self.clauses(&mut statement)?;
+        statement.is_grouped |= statement.having.is_some() || !self.translator.aggregates.is_empty();
+        if statement.columns.is_none() && (distinct || statement.is_grouped) {
+            return Err(self
+                .source
+                .error_at(0, "SELECT * gives whole events; name fields for DISTINCT, GROUP BY and aggregates"));
+        }
+        statement.fields = self.translator.fields;
+        statement.aggregates = self.translator.aggregates;
+        statement.parameters = self.translator.parameters;
+        Ok(statement)
+    }
+
+    fn columns(&mut self) -> Result<Option<Vec<Column>>, QueryError> {
+        match self.peek() {
+            Token::EOF => return Err(QueryError::NoTopic),
+            Token::Mul => {
+                self.advance();
+                if self.is_keyword("AS") {
+                    return Err(self.error("cannot alias *"));
+                }
+                if *self.peek() == Token::Comma {
+                    return Err(QueryError::StarAndFields);
+                }
+                if !self.keyword("FROM") {
+                    return Err(self.error("invalid select fields statement"));
+                }
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let mut columns: Vec<Column> = Vec::new();
+        loop {
+            if *self.peek() == Token::Mul {
+                return Err(QueryError::StarAndFields);
+            }
+            if ["FROM", "WHERE", "AS", "SELECT"].iter().any(|word| self.is_keyword(word)) {
+                return Err(QueryError::NoFields);
+            }
+            let column = self.column()?;
+            if columns.iter().any(|known| known.name == column.name) {
+                return Err(column.place.error("this name is given twice; give one of them another with AS"));
+            }
+            columns.push(column);
+            if self.keyword("FROM") {
+                return Ok(Some(columns));
+            }
+            if *self.peek() != Token::Comma {
+                return Err(self.error("invalid select fields statement"));
+            }
+            self.advance();
+        }
+    }
+
+    fn column(&mut self) -> Result<Column, QueryError> {
+        let (start, location) = (self.position(), self.location());
+        let place = self.source.place(start);
+        let expr = self.expr(INVALID_FIELD).map_err(|error| match error {
+            // What is wrong stands behind the field.
+            QueryError::Syntax { position, what, .. } if position != start && what == INVALID_FIELD => {
+                self.source.error_at(position, "invalid select fields statement")
+            }
+            error => error,
+        })?;
+        let mut name = match &expr {
+            Expr::Identifier(ident) => unquote_name(&ident.value, ident.quote_style),
+            _ => self.written_from(start),
+        };
+        if self.keyword("AS") {
+            name = match self.peek().clone() {
+                Token::Word(word) if word.quote_style.is_some() || !is(&word, "FROM") => {
+                    unquote_name(&word.value, word.quote_style)
+                }
+                Token::SingleQuotedString(text) => unquote(&text),
+                _ => return Err(self.error("invalid alias identifier")),
+            };
+            self.advance();
+        }
+        let expression = self.translator.translate(expr, Clause::Select, location)?;
+        Ok(Column { name, expression, place })
+    }
+
+    fn sources(&mut self) -> Result<Vec<Source>, QueryError> {
+        let mut sources: Vec<Source> = Vec::new();
+        loop {
+            let place = self.source.place(self.position());
+            let (written, quoted) = self.topic()?;
+            if sources.iter().any(|known| known.written == written) {
+                return Err(place.error("topic has already been named"));
+            }
+            let mut source = Source::new(written, quoted, place);
+            self.behind = Behind::Source;
+            while self.range(&mut source)? {}
+            sources.push(source);
+            if *self.peek() != Token::Comma {
+                return Ok(sources);
+            }
+            self.advance();
+        }
+    }
+
+    /// A name in quotes, or letters, digits, `_`, `-`, `.` and `*` that stand together.
+    fn topic(&mut self) -> Result<(String, bool), QueryError> {
+        let quoted = match self.peek() {
+            Token::SingleQuotedString(name) => Some(unquote(name)),
+            Token::Word(Word { value, quote_style: Some(quote), .. }) => Some(unquote_name(value, Some(*quote))),
+            _ => None,
+        };
+        if let Some(name) = quoted.filter(|name| !name.is_empty()) {
+            self.advance();
+            return Ok((name, true));
+        }
+        let start = self.position();
+        let end = end_of_name(self.source, start).map_err(|at| {
+            self.source.error_at(at, if at == start { "invalid topic identifier" } else { "invalid from clause" })
+        })?;
+        let name = &self.source.text[start..end];
+        if !name.starts_with(|first: char| first.is_alphanumeric() || first == '_') {
+            return Err(self.error("invalid topic identifier"));
+        }
+        while self.position() < end && *self.peek() != Token::EOF {
+            self.advance();
+        }
+        Ok((name.to_owned(), false))
+    }
+
+    /// Reads one of OFFSET, AFTER and BEFORE, if it is there.
+    fn range(&mut self, source: &mut Source) -> Result<bool, QueryError> {
+        let starts = self.is_keyword("OFFSET") || self.is_keyword("AFTER");
+        if starts && source.from.is_some() {
+            let immediately = self.behind == Behind::Offset;
+            return Err(self.error(if immediately { "invalid offset clause" } else { "offset has already been set" }));
+        }
+        if self.keyword("OFFSET") {
+            source.from = Some(self.offset()?);
+            self.behind = Behind::Offset;
+        } else if self.keyword("AFTER") {
+            source.from = Some(behind(self.place("invalid after clause")?));
+            self.behind = Behind::Offset;
+        } else if source.until.is_none() && self.keyword("BEFORE") {
+            source.until = Some(self.place("invalid before clause")?);
+            self.behind = Behind::Source;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// `OFFSET n` skips the first n events of the topic; `OFFSET 'id'` starts with that event.
+    fn offset(&mut self) -> Result<Position, QueryError> {
+        let position = match self.peek() {
+            Token::Number(digits, _) => {
+                let skipped: u64 = digits.parse().map_err(|_| self.error("could not parse offset"))?;
+                Position::Offset(Offset::FIRST.plus(skipped))
+            }
+            Token::Minus => return Err(self.error("could not parse offset")),
+            Token::SingleQuotedString(id) => {
+                Position::Event(Rlid::parse(id).map_err(|_| self.error("could not parse offset"))?)
+            }
+            _ => return Err(self.error("invalid offset")),
+        };
+        self.advance();
+        Ok(position)
+    }
+
+    /// An offset, or any position in quotes.
+    fn place(&mut self, what: &'static str) -> Result<Position, QueryError> {
+        let position = match self.peek() {
+            Token::Number(digits, _) => digits.parse().ok().map(|offset| Position::Offset(Offset::new(offset))),
+            Token::SingleQuotedString(text) => text.parse().ok(),
+            _ => None,
+        };
+        let position = position.ok_or_else(|| self.error(what))?;
+        self.advance();
+        Ok(position)
+    }
+
+    fn clauses(&mut self, statement: &mut Statement) -> Result<(), QueryError> {
+        let mut stage = Stage::From;
+        loop {
+            if ["OFFSET", "AFTER", "BEFORE"].iter().any(|word| self.is_keyword(word)) {
+                let [source] = statement.sources.as_mut_slice() else {
+                    return Err(self.error("with several topics, OFFSET, AFTER and BEFORE stand behind each topic"));
+                };
+                if self.range(source)? {
+                    continue;
+                }
+            }
+            let Some(next) = self.stage().filter(|next| *next > stage) else { break };
+            stage = next;
+            self.clause(stage, statement)?;
+            self.behind = Behind::Other(stage);
+        }
+        if *self.peek() == Token::SemiColon {
+            while *self.peek() == Token::SemiColon {
+                self.advance();
+            }
+            if *self.peek() != Token::EOF {
+                return Err(self.error("a query ends with its semicolon"));
+            }
+        }
+        if *self.peek() == Token::EOF {
+            return Ok(());
+        }
+        Err(self.unexpected(statement))
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        let Token::Word(word) = self.peek() else { return None };
+        let words = [
+            ("WHERE", Stage::Where),
+            ("GROUP", Stage::GroupBy),
+            ("HAVING", Stage::Having),
+            ("ORDER", Stage::OrderBy),
+            ("LIMIT", Stage::Limit),
+        ];
+        words.into_iter().find(|(name, _)| is(word, name)).map(|(_, stage)| stage)
+    }
+
+    /// One clause, at its first word.
+    fn clause(&mut self, stage: Stage, statement: &mut Statement) -> Result<(), QueryError> {
+        self.advance();
+        match stage {
+            Stage::From => {}
+            Stage::Where => {
+                let (start, location) = (self.position(), self.location());
+                let expr = self.expr("invalid where clause")?;
+                statement.texts.filter = Some(self.written_from(start));
+                statement.filter = Some(self.translator.translate(expr, Clause::Where, location)?);
+            }
+            Stage::GroupBy => {
+                self.by("invalid group by clause")?;
+                statement.is_grouped = true;
+                loop {
+                    let (start, location) = (self.position(), self.location());
+                    let expr = self.expr("invalid group by clause")?;
+                    statement.texts.group_by.push(self.written_from(start));
+                    let expression = self.translator.translate(expr, Clause::GroupBy, location)?;
+                    statement.group_by.push(self.numbered(expression, start, statement)?);
+                    if !self.comma() {
+                        break;
+                    }
+                }
+            }
+            Stage::Having => {
+                let (start, location) = (self.position(), self.location());
+                let expr = self.expr("invalid having clause")?;
+                statement.texts.having = Some(self.written_from(start));
+                let expression = self.translator.translate(expr, Clause::Having, location)?;
+                statement.having = Some((expression, self.source.place(start)));
+            }
+            Stage::OrderBy => {
+                self.by("invalid order by clause")?;
+                loop {
+                    let order = self.order(statement)?;
+                    statement.order_by.push(order);
+                    if !self.comma() {
+                        break;
+                    }
+                }
+            }
+            Stage::Limit => statement.limit = Some(self.limit()?),
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, statement: &mut Statement) -> Result<Order, QueryError> {
+        let (start, location) = (self.position(), self.location());
+        let expr = self.expr("invalid order by clause")?;
+        let descending = self.keyword("DESC");
+        if !descending {
+            self.keyword("ASC");
+        }
+        let mut nulls_first = !descending;
+        if self.keyword("NULLS") {
+            nulls_first = self.keyword("FIRST");
+            if !nulls_first && !self.keyword("LAST") {
+                return Err(self.error("invalid order by clause"));
+            }
+        }
+        statement.texts.order_by.push(self.written_from(start));
+        let expression = self.translator.translate(expr, Clause::OrderBy, location)?;
+        let expression = self.numbered(expression, start, statement)?;
+        Ok(Order { expression, descending, nulls_first, place: self.source.place(start) })
+    }
+
+    /// A number in GROUP BY and ORDER BY is that of a column, from one.
+    fn numbered(&self, expression: Expression, start: usize, statement: &Statement) -> Result<Expression, QueryError> {
+        let Expression::Literal(Value::Int(number)) = expression else { return Ok(expression) };
+        let columns = statement.columns.as_deref().unwrap_or_default();
+        usize::try_from(number)
+            .ok()
+            .and_then(|number| columns.get(number.checked_sub(1)?))
+            .map(|column| column.expression.clone())
+            .ok_or_else(|| self.source.error_at(start, "there is no column with this number"))
+    }
+
+    fn limit(&mut self) -> Result<Limit, QueryError> {
+        match self.peek() {
+            Token::Number(digits, _) => {
+                let limit = digits.parse().map_err(|_| self.error("could not parse limit"))?;
+                self.advance();
+                Ok(Limit::Number(limit))
+            }
+            Token::Minus => Err(self.error("could not parse limit")),
+            Token::Placeholder(_) | Token::Colon | Token::AtSign => {
+                let location = self.location();
+                let expr = self.expr("invalid limit")?;
+                let expression = self.translator.translate(expr, Clause::Select, location)?;
+                match expression {
+                    Expression::Parameter(_) => Ok(Limit::Parameter(expression)),
+                    _ => Err(self.error("invalid limit clause")),
+                }
+            }
+            _ => Err(self.error("invalid limit")),
+        }
+    }
+
+    /// What is wrong with what stands behind the last clause.
+    fn unexpected(&self, statement: &Statement) -> QueryError {
+        self.error(match (self.behind, self.peek()) {
+            (_, Token::Word(word)) if is(word, "LIMIT") && self.behind == Behind::Other(Stage::Limit) => {
+                "invalid limit clause"
+            }
+            (_, Token::Word(word)) if is(word, "LIMIT") && statement.limit.is_some() => "limit has already been set",
+            (Behind::Source | Behind::Other(Stage::From), _) => "invalid from clause",
+            (Behind::Offset, _) => "invalid offset clause",
+            (Behind::Other(Stage::Where), Token::RParen) => "cannot close expression parentheses",
+            (Behind::Other(Stage::Where), Token::Number(..) | Token::SingleQuotedString(_)) => {
+                "cannot append or update condition in group"
+            }
+            (Behind::Other(Stage::Where), _) => "invalid where clause",
+            (Behind::Other(Stage::GroupBy), _) => "invalid group by clause",
+            (Behind::Other(Stage::Having), _) => "invalid having clause",
+            (Behind::Other(Stage::OrderBy), _) => "invalid order by clause",
+            (Behind::Other(Stage::Limit), _) => "invalid limit clause",
+        })
+    }
+
+    fn by(&mut self, what: &'static str) -> Result<(), QueryError> {
+        if self.keyword("BY") { Ok(()) } else { Err(self.error(what)) }
+    }
+
+    fn comma(&mut self) -> bool {
+        let found = *self.peek() == Token::Comma;
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    /// An expression; `what` is the error when there is none.
+    fn expr(&mut self, what: &'static str) -> Result<Expr, QueryError> {
+        if *self.peek() == Token::EOF {
+            return Err(self.error(what));
+        }
+        self.parser.parse_expr().map_err(|error| match error {
+            ParserError::RecursionLimitExceeded => {
+                self.error(format!("an expression is nested at most {NESTING_MAX} deep"))
+            }
+            ParserError::ParserError(message) | ParserError::TokenizerError(message) => {
+                let position = location(&message).map_or(self.source.text.len(), |at| self.source.byte(at));
+                self.source.error_at(position, what)
+            }
+        })
+    }
+
+    /// What was read since a position.
+    fn written_from(&self, start: usize) -> String {
+        let read = &self.tokens[..self.parser.index().min(self.tokens.len())];
+        let last = read.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
+        let end = last.map_or(start, |token| self.source.byte(token.span.end));
+        self.source.text.get(start..end).unwrap_or_default().to_owned()
+    }
+
+    fn keyword(&mut self, keyword: &str) -> bool {
+        let found = self.is_keyword(keyword);
+        if found {
+            self.advance();
+        }
+        found
+    }
+
+    fn is_keyword(&self, keyword: &str) -> bool {
+        matches!(self.peek(), Token::Word(word) if is(word, keyword))
+    }
+
+    fn peek(&self) -> &Token {
+        &self.parser.peek_token_ref().token
+    }
+
+    fn advance(&mut self) {
+        self.parser.advance_token();
+    }
+
+    fn location(&self) -> Location {
+        self.parser.peek_token_ref().span.start
+    }
+
+    fn position(&self) -> usize {
+        let next = self.parser.peek_token_ref();
+        if next.token == Token::EOF { self.source.text.len() } else { self.source.byte(next.span.start) }
+    }
+
+    fn error(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> QueryError {
+        self.source.error_at(self.position(), what)
+    }
+}
+
+fn is(word: &Word, keyword: &str) -> bool {
+    word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword)
+}
+
+/// The place right behind an event or a time.
+fn behind(position: Position) -> Position {
+    match position {
+        Position::Offset(offset) => Position::Offset(offset.plus(1)),
+        Position::Event(id) => Position::Event(id.plus(1)),
+        Position::Time(time) => Position::Time(time.plus_nanos(1)),
+        other => other,
+    }
+}
+
+/// `sqlparser` says where an error is in its text.
+fn location(message: &str) -> Option<Location> {
+    let (_, place) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    Some(Location { line: line.trim().parse().ok()?, column: column.trim().parse().ok()? })
+}
