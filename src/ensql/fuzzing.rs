@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+pub use super::decode::fuzzing::{fuzz_data, fuzz_json};
 use super::{
     Finish, Input, Metadata, Outcome, Parameter, Plan, QueryError, RangeError, RangeQuery, Statement, TopicRange, Value,
 };

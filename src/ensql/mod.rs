@@ -1,12 +1,14 @@
 //! EnSQL: text in, plan out. Pure: no storage, nothing async.
 //!
 //! [`Statement::parse`] reads a query, [`Statement::bind`] makes a [`Plan`] of it, [`Plan::start`] an [`Execution`], which is
-//! given events one after the other. It decodes nothing: [`Plan::fields`] says what of an event's data it wants.
+//! given events one after the other. It decodes nothing: [`Plan::fields`] says what of an event's data it wants, and
+//! [`Fields`] finds that.
 //!
 //! [`RangeQuery`] is the part that says where to read, in one topic or several. It is how a subscription starts in the past
 //! without leaving the Ensign API.
 
 mod aggregate;
+mod decode;
 mod error;
 mod evaluate;
 mod execution;
@@ -31,6 +33,7 @@ mod tests;
 mod translate;
 mod value;
 
+pub use decode::{Fields, Undecodable};
 pub use error::{ExecutionError, QueryError};
 pub use execution::{Execution, Finish, MEMORY_BYTES_MAX, Outcome, Rows};
 pub use input::{Input, Metadata, Path, Step};

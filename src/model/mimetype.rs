@@ -50,8 +50,10 @@ impl Mimetype {
     pub const CSV: Mimetype = Mimetype(2);
     pub const HTML: Mimetype = Mimetype(3);
     pub const JSON: Mimetype = Mimetype(50);
+    pub const LD_JSON: Mimetype = Mimetype(51);
     pub const JSON_LINES: Mimetype = Mimetype(52);
     pub const XML: Mimetype = Mimetype(100);
+    pub const MESSAGE_PACK: Mimetype = Mimetype(252);
 
     /// Reads `application/json`, with surrounding space, in any case, with parameters after a `;`. A structured suffix
     /// (`application/vnd.x+json`) and a swap of `application` and `text` are followed where they lead to a known type.

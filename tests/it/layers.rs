@@ -48,7 +48,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap_mangen", &["cli"]),
     ("comfy_table", &["cli"]),
     ("crc32c", &["journal"]),
-    ("csv", &["cli"]),
+    ("csv", &["cli", "ensql"]),
     ("dialoguer", &["cli"]),
     ("directories", &["credentials", "cli"]),
     ("flate2", &["server"]),
