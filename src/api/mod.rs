@@ -26,6 +26,7 @@ mod reply;
 mod settling;
 mod stored;
 mod topic;
+mod view;
 
 pub use codec::RawCodec;
 pub use delivery::{
@@ -38,8 +39,8 @@ pub use outgoing::OutgoingEvent;
 pub use protobuf::WireError;
 pub use record::{IncomingEvent, PublisherMessage, parse_publisher_request};
 pub use reply::{
-    Envelope, encode_publisher, frame, wrapper_bytes, write_acks, write_message, write_nack, write_subscribe_reply,
-    write_wrapper_frame,
+    Envelope, encode_publisher, frame, wrapper_bytes, write_acks, write_message, write_nack, write_row_frame,
+    write_subscribe_reply, write_wrapper_frame,
 };
 pub use settling::{
     GroupReceipt, SubscriberRequest, parse_receipt, parse_subscribe_request, write_event_ack, write_event_nack,
@@ -47,6 +48,7 @@ pub use settling::{
 };
 pub use stored::{annotate_record, record_key};
 pub use topic::{UnknownPolicy, encode_topic, encode_topics_page, split_topic};
+pub use view::{EventView, view_record};
 
 /// Package `ensign.v1beta1`: the service with its client and server, and every message of it.
 pub use generated::ensign::v1beta1 as ensign;

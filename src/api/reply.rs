@@ -21,6 +21,14 @@ const REPLY_ACK: u8 = 0x0a;
 const ACK_ID: u8 = 0x0a;
 const ACK_COMMITTED: u8 = 0x12;
 
+/// Keys of the fields of an `Event`, and of the wrapper's field that it is in.
+const EVENT: u8 = 0x4a;
+const EVENT_DATA: u8 = 0x12;
+const EVENT_CREATED: u8 = 0x7a;
+
+/// What all rows of answers say of themselves: the media type of JSON, and the type `EnSQL v1.0.0`.
+const ROW_FIELDS: [u8; 13] = *b"\x20\x32\x2a\x09\x0a\x05EnSQL\x10\x01";
+
 const ID_BYTES: usize = 2 + 10;
 const TOPIC_ID_BYTES: usize = 2 + 16;
 
@@ -104,6 +112,24 @@ pub fn write_wrapper_frame(out: &mut Vec<u8>, record: &[u8], envelope: &Envelope
     out.reserve(FRAME_HEAD_BYTES + extent.bytes);
     put_frame_head(out, extent.bytes);
     write_wrapper(out, record, envelope, extent);
+}
+
+/// Appends the frame of an `EventWrapper` with a row of a query's answer, which is JSON.
+pub fn write_row_frame(out: &mut Vec<u8>, row: &[u8], id: Rlid, topic: TopicId, created: Time) {
+    let timestamp_bytes = timestamp_bytes(created);
+    let event_bytes = 1 + delimited_bytes(row.len()) + ROW_FIELDS.len() + 1 + delimited_bytes(timestamp_bytes);
+    let wrapper_bytes =
+        ID_BYTES + TOPIC_ID_BYTES + 1 + delimited_bytes(event_bytes) + 1 + delimited_bytes(timestamp_bytes);
+    out.reserve(FRAME_HEAD_BYTES + wrapper_bytes);
+    put_frame_head(out, wrapper_bytes);
+    put_delimited(out, ID, id.as_bytes());
+    put_delimited(out, TOPIC_ID, topic.as_bytes());
+    out.push(EVENT);
+    put_varint(out, event_bytes as u64);
+    put_delimited(out, EVENT_DATA, row);
+    out.extend_from_slice(&ROW_FIELDS);
+    put_timestamp(out, EVENT_CREATED, created);
+    put_timestamp(out, COMMITTED, created);
 }
 
 #[inline]
