@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{FetchError, OpenError},
-    ensql::RangeError,
+    ensql::{ExecutionError, QueryError, RangeError},
     model::{Code, NameError, Offset, PolicyError, TopicState},
     store::RecordError,
 };
@@ -51,6 +51,10 @@ pub enum InvalidRequest {
     EmptyQuery,
     #[error(transparent)]
     Query(#[from] RangeError),
+    #[error(transparent)]
+    Statement(QueryError),
+    #[error("a query reads one topic")]
+    SeveralTopics,
     #[error("unknown topic in query")]
     UnknownTopicInQuery,
     #[error("a topic is named twice in the query")]
@@ -88,6 +92,8 @@ pub enum FailedRequest {
     Group,
     #[error("could not open subscriber stream")]
     Subscribe,
+    #[error("could not execute query")]
+    Query,
 }
 
 /// What underlies an internal failure.
@@ -153,8 +159,9 @@ pub enum BrokerError {
     GroupStopped,
     #[error("the broker is shutting down")]
     Closed,
-    #[error("{0}")]
-    Unimplemented(&'static str),
+    /// A query has to end before it has its answer.
+    #[error(transparent)]
+    Execution(ExecutionError),
     #[error("{request}")]
     Failed {
         request: FailedRequest,
@@ -204,11 +211,11 @@ impl BrokerError {
             | BrokerError::Unreadable(FetchError::Closed { .. }) => Code::FailedPrecondition,
             BrokerError::Unreadable(_) => Code::DataLoss,
             BrokerError::Changed | BrokerError::GroupRemoved => Code::Aborted,
-            BrokerError::NoSpace | BrokerError::TooManyGroups(_) | BrokerError::TooManyMembers(_) => {
-                Code::ResourceExhausted
-            }
+            BrokerError::NoSpace
+            | BrokerError::Execution(_)
+            | BrokerError::TooManyGroups(_)
+            | BrokerError::TooManyMembers(_) => Code::ResourceExhausted,
             BrokerError::Closed => Code::Unavailable,
-            BrokerError::Unimplemented(_) => Code::Unimplemented,
             BrokerError::GroupStopped | BrokerError::Failed { .. } => Code::Internal,
         }
     }

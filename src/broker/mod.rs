@@ -52,9 +52,13 @@ pub use page::{Page, PageRequest};
 pub use policy::PolicyRequest;
 pub use project::ProjectTotals;
 pub use publish::{PublishSession, Refusal, Slot};
+pub use query::{EventView, Explained, Found, Query, QueryRequest, ReadRange, Rows, Selection, ShowEvent};
 pub use subscribe::SubscribeRequest;
 pub use subscription::{Delivery, Next, Subscription};
 pub use topics::NewTopic;
+
+/// What a query is asked with and told by, in the language's own words.
+pub use crate::ensql::{Explanation, Parameter, Shape, Value as ParameterValue};
 
 #[cfg(test)]
 mod subscription_tests;

@@ -589,19 +589,28 @@ async fn info_checks_in_order_and_filters() {
 #[tokio::test]
 async fn queries_are_refused_in_order() {
     let bench = Bench::new().await;
-    let check = |error: BrokerError, code, text| refused(Err::<(), _>(error), code, text);
+    let request = |text: &str| QueryRequest {
+        text: text.to_owned(),
+        parameters: Vec::new(),
+        skip_unreadable: false,
+        show: |_, _| false,
+    };
     let publisher = caller(Some(OWN), &[Permission::Publisher]);
     let reader = caller(Some(OWN), &[Permission::TopicsRead]);
     let homeless = caller(None, &[Permission::Subscriber]);
-    check(bench.broker.refuse_query(&publisher, ""), Code::PermissionDenied, UNAUTHORIZED);
-    check(bench.broker.refuse_query(&homeless, ""), Code::PermissionDenied, UNAUTHORIZED);
-    check(bench.broker.refuse_query(&reader, ""), Code::InvalidArgument, "invalid query");
-    let unserved = "EnSQL is not served by this version yet";
-    check(bench.broker.refuse_query(&reader, "SELECT"), Code::Unimplemented, unserved);
-    check(bench.broker.refuse_explanation(&reader), Code::PermissionDenied, UNAUTHORIZED);
-    check(bench.broker.refuse_explanation(&homeless), Code::PermissionDenied, UNAUTHORIZED);
-    let unserved = "explain query is not implemented yet";
-    check(bench.broker.refuse_explanation(&full(OWN)), Code::Unimplemented, unserved);
+    refused(bench.broker.check_querier(&publisher), Code::PermissionDenied, UNAUTHORIZED);
+    refused(bench.broker.check_querier(&homeless), Code::PermissionDenied, UNAUTHORIZED);
+    assert_eq!(bench.broker.check_querier(&reader).ok(), Some(OWN));
+    assert_eq!(bench.broker.check_querier(&caller(Some(OWN), &[Permission::Subscriber])).ok(), Some(OWN));
+    let query = async |text: &str| bench.broker.query(OWN, &request(text)).await.map(drop);
+    refused(query("").await, Code::InvalidArgument, "invalid query");
+    refused(query("SELECT * FROM t").await, Code::InvalidArgument, "unknown topic in query");
+
+    let explain = async |principal: &Principal, text: &str| bench.broker.explain(principal, &request(text)).await;
+    refused(explain(&reader, "").await, Code::PermissionDenied, UNAUTHORIZED);
+    refused(explain(&homeless, "").await, Code::PermissionDenied, UNAUTHORIZED);
+    refused(explain(&full(OWN), "").await, Code::InvalidArgument, "invalid query");
+    refused(explain(&full(OWN), "SELECT * FROM t").await, Code::InvalidArgument, "unknown topic in query");
 }
 
 #[tokio::test]

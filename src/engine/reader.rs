@@ -251,6 +251,11 @@ impl Slice {
         })
     }
 
+    /// The bytes of the records of all runs of which something is in the slice.
+    pub fn record_bytes(&self) -> usize {
+        self.runs().map(|run| run.records.len()).sum()
+    }
+
     /// The offset of the first event that was committed at this time or later.
     pub fn first_since(&self, time: Time) -> Option<Offset> {
         self.runs().find(|run| run.committed >= time).map(|run| run.base.max(self.from))

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     model::{Offset, Position, ProjectId, TopicId},
-    store::{Block, Transaction},
+    store::{Block, Extent, Transaction},
 };
 
 /// How many bytes are read at a time to bring a tally up to date.
@@ -113,6 +113,15 @@ impl Topic {
     /// The committed end of the topic, as of now.
     pub fn end_offset(&self) -> Offset {
         self.0.head.borrow().next
+    }
+
+    /// What is stored of the topic.
+    ///
+    /// # Errors
+    ///
+    /// When the store can't be read.
+    pub async fn extent(&self) -> Result<Extent, FetchError> {
+        Ok(self.0.engine.0.store.blocks.extent(self.id()).await?)
     }
 
     /// A cursor that starts at an offset of the topic or at its end.

@@ -1,7 +1,7 @@
 //! The server: one port for gRPC and REST, from the moment it is bound until it has stopped in order.
 //!
 //! [`Server::start`] opens a data directory and answers when it returns; [`Server::stop`] tells every stream, lets what
-//! was accepted be committed, and closes the store. Publish and Subscribe are handled inside of the HTTP body, many
+//! was accepted be committed, and closes the store. Publish, Subscribe and EnSQL are handled inside of the HTTP body, many
 //! gRPC frames at a time; the other methods go through tonic, and REST through axum.
 //!
 //! Invariants: nothing of a request is read before its caller is known. What was received is stored, also when its
@@ -25,6 +25,7 @@ mod mail;
 mod node;
 mod observe;
 mod publish;
+mod query;
 mod rest;
 mod root_key;
 mod route;
@@ -49,6 +50,8 @@ pub use tls::{AuthorityError, Certificates, LocalAuthority, LocalName, TlsError,
 
 #[cfg(test)]
 mod group_tests;
+#[cfg(test)]
+mod query_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -20,6 +20,9 @@ pub(super) const PUBLISH: &str = "/ensign.v1beta1.Ensign/Publish";
 /// The path of the Subscribe method.
 pub(super) const SUBSCRIBE: &str = "/ensign.v1beta1.Ensign/Subscribe";
 
+/// The path of the EnSQL method.
+pub(super) const ENSQL: &str = "/ensign.v1beta1.Ensign/EnSQL";
+
 /// A running node's parts. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Node {

@@ -10,8 +10,8 @@ use tower::{Service, ServiceExt};
 use super::{
     body::{ReplyBody, boxed},
     grpc::GrpcService,
-    node::{Node, PUBLISH, SUBSCRIBE},
-    publish,
+    node::{ENSQL, Node, PUBLISH, SUBSCRIBE},
+    publish, query,
     rest::Peer,
     subscribe,
 };
@@ -38,6 +38,7 @@ impl Routes {
         match request.uri().path() {
             PUBLISH => Ok(publish::serve(&self.node, peer, request)),
             SUBSCRIBE => Ok(subscribe::serve(&self.node, peer, request)),
+            ENSQL => Ok(query::serve(&self.node, request)),
             _ => self.grpc.call(request.map(tonic::body::Body::new)).await.map(|reply| reply.map(boxed)),
         }
     }

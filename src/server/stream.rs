@@ -82,14 +82,6 @@ impl MessageReader {
     /// out first.
     pub(super) async fn more(&mut self, draining: &CancellationToken) -> Result<bool, StreamEnd> {
         loop {
-            let remaining = self.deadline.map(|deadline| deadline.saturating_sub(self.clock.elapsed()));
-            let clock = self.clock.clone();
-            let deadline = async move {
-                match remaining {
-                    Some(remaining) => clock.sleep(remaining).await,
-                    None => std::future::pending().await,
-                }
-            };
             // A chunk that has arrived is preferred to the end of the server: it may hold events, and they are stored.
             let chunk = tokio::select! {
                 biased;
@@ -98,9 +90,7 @@ impl MessageReader {
                 }
                 chunk = self.body.frame() => chunk,
                 () = draining.cancelled() => return Err(StreamEnd::Draining),
-                () = deadline => {
-                    return Err(StreamEnd::Refused(Status::deadline_exceeded("the call's deadline has passed")));
-                }
+                () = remaining(self.deadline, &self.clock) => return Err(StreamEnd::Refused(overdue())),
             };
             match chunk {
                 // Trailers of a request mean nothing to gRPC.
@@ -114,6 +104,23 @@ impl MessageReader {
                 Some(Err(_)) => return Ok(false),
                 None => return self.frames.finish().map(|()| false).map_err(|error| frame_error(&error)),
             }
+        }
+    }
+
+    /// Waits until a call has to end whose request has nothing more to say. Cancel-safe.
+    pub(super) async fn end(&mut self, draining: &CancellationToken) -> StreamEnd {
+        loop {
+            match self.more(draining).await {
+                // It was not asked for, and is not kept.
+                Ok(true) => self.frames = FrameReader::default(),
+                Ok(false) => break,
+                Err(end) => return end,
+            }
+        }
+        tokio::select! {
+            () = &mut self.revoked.0 => StreamEnd::Refused(Status::unauthenticated("invalid credentials")),
+            () = draining.cancelled() => StreamEnd::Draining,
+            () = remaining(self.deadline, &self.clock) => StreamEnd::Refused(overdue()),
         }
     }
 
@@ -140,6 +147,18 @@ impl MessageReader {
             }
         }
     }
+}
+
+/// Resolves when a deadline has passed, if there is one.
+async fn remaining(deadline: Option<Duration>, clock: &Clock) {
+    match deadline {
+        Some(deadline) => clock.sleep(deadline.saturating_sub(clock.elapsed())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn overdue() -> Status {
+    Status::deadline_exceeded("the call's deadline has passed")
 }
 
 fn frame_error(error: &FrameError) -> StreamEnd {

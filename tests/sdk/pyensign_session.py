@@ -26,7 +26,14 @@ from pyensign.auth.client import AuthClient
 from pyensign.connection import Client, Connection
 from pyensign.ensign import Ensign
 from pyensign.events import Event
-from pyensign.exceptions import AuthenticationError, EnsignRPCError, NackError, UnknownTopicError
+from pyensign.exceptions import (
+    AuthenticationError,
+    EnsignRPCError,
+    InvalidQueryError,
+    NackError,
+    QueryNoRows,
+    UnknownTopicError,
+)
 from ulid import ULID
 
 ENDPOINT = os.environ["ENSIGN_ENDPOINT"]
@@ -322,6 +329,67 @@ async def unknown_topics():
                 pass
             else:
                 raise AssertionError(f"published to {unknown}")
+
+
+@part
+async def queries():
+    """The cursor of query(): whole events, rows, aggregates, parameters of all kinds, nothing, and what is no query."""
+    topic = name("queries")
+    async with client() as ensign:
+        await ensign.ensure_topic_exists(topic)
+        events = [
+            Event(
+                json.dumps({"n": n, "half": n / 2, "even": n % 2 == 0, "user": {"name": f"user {n}"}}).encode(),
+                mimetype="application/json",
+                schema_name="order",
+                schema_version="1.2.3",
+                meta={"lane": "fast" if n < 10 else "slow"},
+            )
+            for n in range(100)
+        ]
+        await ensign.publish(topic, events)
+        for event in events:
+            await event.wait_for_ack()
+
+        async def rows(rest, **options):
+            cursor = await ensign.query(f"SELECT {rest}".replace("TOPIC", topic), **options)
+            return [json.loads(event.data) for event in await cursor.fetchall()]
+
+        cursor = await ensign.query(f"SELECT * FROM {topic}")
+        stored = [await cursor.fetchone()] + await cursor.fetchmany(9) + [event async for event in cursor]
+        assert [event.data for event in stored] == [event.data for event in events]
+        assert all(str(event.type) == "order v1.2.3" and len(event.id.bytes) == 10 for event in stored)
+        assert dict(stored[0].meta) == {"lane": "fast"} and stored[0].created == events[0].created
+
+        cursor = await ensign.query(f"SELECT n, user.name AS who FROM {topic}.order.1 WHERE n >= 98")
+        made = await cursor.fetchall()
+        assert [json.loads(event.data) for event in made] == [{"n": n, "who": f"user {n}"} for n in (98, 99)]
+        assert {str(event.type) for event in made} == {"EnSQL v1.0.0"} and {event.mimetype for event in made} == {50}
+        assert len({event.id.bytes for event in made}) == 2
+
+        assert await rows("n FROM TOPIC OFFSET 40 LIMIT 2") == [{"n": 40}, {"n": 41}]
+        assert await rows(f"n FROM TOPIC OFFSET '{stored[97].id}' LIMIT 1") == [{"n": 97}]
+        assert await rows("count(*) AS c FROM TOPIC WHERE _meta.lane = 'fast'") == [{"c": 10}]
+        by_parity = await rows("even, sum(n) AS total FROM TOPIC GROUP BY even ORDER BY even")
+        assert by_parity == [{"even": False, "total": 2500}, {"even": True, "total": 2450}]
+        given = {"n": 90, "half": 48.5, "even": True, "name": "user 98"}
+        where = "n > :n AND half > @half AND even = :even AND user.name = :name"
+        assert await rows(f"n FROM TOPIC WHERE {where}", params=given, include_duplicates=True) == [{"n": 98}]
+
+        for nothing in ("* FROM TOPIC LIMIT 0", "n FROM TOPIC WHERE n > 1000"):
+            try:
+                await rows(nothing)
+            except QueryNoRows:
+                pass
+            else:
+                raise AssertionError(f"{nothing} gave something")
+        for wrong in ("nothing", "* FROM no-such-topic", "n FROM TOPIC WHERE", "n FROM TOPIC WHERE n = :missing"):
+            try:
+                await rows(wrong)
+            except InvalidQueryError:
+                pass
+            else:
+                raise AssertionError(f"{wrong} was taken for a query")
 
 
 @part

@@ -15,6 +15,7 @@ use crate::{
     server::{
         error::{broker_status, decode_status},
         lifecycle::Phase,
+        query,
     },
 };
 
@@ -22,7 +23,7 @@ use crate::{
 const STATUS_AGAIN_MIN_NS: i64 = 60 * 1_000_000_000;
 const STATUS_AGAIN_MAX_NS: i64 = 60 * STATUS_AGAIN_MIN_NS;
 
-/// A method of one request and one reply. `EnSql` is one while it is refused before its stream begins.
+/// A method of one request and one reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Status,
@@ -34,7 +35,6 @@ pub(super) enum Method {
     TopicNames,
     TopicExists,
     Info,
-    EnSql,
     Explain,
     HealthCheck,
 }
@@ -51,7 +51,6 @@ impl Method {
             "/ensign.v1beta1.Ensign/TopicNames" => Method::TopicNames,
             "/ensign.v1beta1.Ensign/TopicExists" => Method::TopicExists,
             "/ensign.v1beta1.Ensign/Info" => Method::Info,
-            "/ensign.v1beta1.Ensign/EnSQL" => Method::EnSql,
             "/ensign.v1beta1.Ensign/Explain" => Method::Explain,
             "/grpc.health.v1.Health/Check" => Method::HealthCheck,
             _ => return None,
@@ -91,14 +90,7 @@ pub(super) async fn answer(
         Method::TopicNames => topic_names(state, principal, message),
         Method::TopicExists => topic_exists(state, principal, message),
         Method::Info => info(state, principal, message).await,
-        Method::EnSql => {
-            let query: ensign::Query = decoded(message)?;
-            Err(broker_status(&state.broker.refuse_query(principal, &query.query)))
-        }
-        Method::Explain => {
-            decoded::<ensign::Query>(message)?;
-            Err(broker_status(&state.broker.refuse_explanation(principal)))
-        }
+        Method::Explain => explain(state, principal, message).await,
     }
 }
 
@@ -174,6 +166,13 @@ fn topic_exists(state: &State, principal: &Principal, message: Bytes) -> Result<
     let found = state.broker.topic_exists(principal, &wanted.project_id, &wanted.name, &wanted.topic_id);
     let found = found.map_err(|error| broker_status(&error))?;
     encoded(&ensign::TopicExistsInfo { query: found.query, exists: found.exists })
+}
+
+/// The reply has no room for a plan, so all that it says is that the query could be run.
+async fn explain(state: &State, principal: &Principal, message: Bytes) -> Result<Bytes, Status> {
+    let request = query::request(decoded(message)?, false);
+    state.broker.explain(principal, &request).await.map_err(|error| broker_status(&error))?;
+    encoded(&ensign::QueryExplanation::default())
 }
 
 async fn info(state: &State, principal: &Principal, message: Bytes) -> Result<Bytes, Status> {

@@ -167,7 +167,6 @@ async fn strangers_are_refused_before_anything_is_read() {
         "TopicNames",
         "TopicExists",
         "Info",
-        "EnSQL",
         "Explain",
     ] {
         let path = format!("/ensign.v1beta1.Ensign/{path}");
@@ -280,13 +279,26 @@ async fn what_nobody_serves_is_unimplemented() {
     check(&unknown, Code::Unimplemented, "unknown method Nothing for service ensign.v1beta1.Ensign");
     let unknown = world.raw("/ensign.v9.Ensign/Status", &[], Vec::new()).await;
     check(&unknown, Code::Unimplemented, "unknown service ensign.v9.Ensign");
-    let mut client = world.client();
-    let query = ensign::Query { query: "SELECT * FROM t".to_owned(), ..Default::default() };
-    let refused = client.en_sql(query.clone()).await.unwrap_err();
-    check(&refused, Code::Unimplemented, "EnSQL is not served by this version yet");
-    check(&client.explain(query).await.unwrap_err(), Code::Unimplemented, "explain query is not implemented yet");
-    let refused = client.en_sql(ensign::Query::default()).await.unwrap_err();
-    check(&refused, Code::InvalidArgument, "invalid query");
+}
+
+/// The plan itself has no room in the reply.
+#[tokio::test]
+async fn a_query_is_explained_when_it_could_be_run() {
+    let world = World::new().await;
+    world.create(named("t")).await;
+    let explain = async |text: &str| {
+        let query = ensign::Query { query: text.to_owned(), ..Default::default() };
+        world.client().explain(query).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(explain("SELECT a FROM t WHERE b > 1").await.unwrap(), ensign::QueryExplanation::default());
+    for (text, error) in [
+        ("", "invalid query"),
+        ("SELECT * FROM other", "unknown topic in query"),
+        ("DELETE FROM t", "syntax error at position 0 near \"DELETE\": invalid query type"),
+        ("SELECT * FROM t WHERE a = :x", "no value is given for the parameter :x"),
+    ] {
+        check(&explain(text).await.unwrap_err(), Code::InvalidArgument, error);
+    }
 }
 
 #[tokio::test]
@@ -465,7 +477,7 @@ async fn every_method_asks_for_its_permission() {
         ensign::TopicMod { id: id_text(&topic), operation: operation.into() }.encode_to_vec()
     };
     let name = ensign::TopicName { name: "t".to_owned(), ..ensign::TopicName::default() };
-    let methods: [(&str, Vec<u8>, &[&str]); 12] = [
+    let methods: [(&str, Vec<u8>, &[&str]); 11] = [
         ("ListTopics", Vec::new(), &["topics:read"]),
         ("RetrieveTopic", topic.encode_to_vec(), &["topics:read"]),
         ("CreateTopic", Vec::new(), &["topics:create"]),
@@ -473,7 +485,6 @@ async fn every_method_asks_for_its_permission() {
         ("TopicNames", Vec::new(), &["topics:read", "publisher", "subscriber"]),
         ("TopicExists", name.encode_to_vec(), &["topics:read", "publisher", "subscriber"]),
         ("Info", Vec::new(), &[]),
-        ("EnSQL", Vec::new(), &["topics:read", "subscriber"]),
         ("Explain", Vec::new(), &["subscriber"]),
         ("Status", Vec::new(), &["-"]),
         // These two change the topic, so they come last.

@@ -20,6 +20,7 @@ mod attempts;
 mod body;
 mod caller;
 mod encryption;
+mod explain;
 mod gate;
 mod groups;
 mod health;
@@ -141,6 +142,7 @@ fn table() -> Vec<Route> {
         api_tenants::routes(),
         api_projects::routes(),
         encryption::routes(),
+        explain::routes(),
         groups::routes(),
         signing_keys::routes(),
     ];
