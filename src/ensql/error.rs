@@ -44,4 +44,6 @@ pub enum ExecutionError {
         .limit >> 20
     )]
     MemoryExceeded { held: &'static str, limit: usize },
+    #[error("a row of the result is larger than {limit} bytes; select less")]
+    RowTooLarge { limit: usize },
 }

@@ -18,6 +18,9 @@ use crate::model::{Offset, Time};
 /// Memory that a query's groups, order and DISTINCT may take.
 pub const MEMORY_BYTES_MAX: usize = 64 << 20;
 
+/// Bytes of a row. It becomes an event, and this leaves room for what an event has besides its data.
+const RESULT_BYTES_MAX: usize = 5_000_000;
+
 /// Bytes that a kept row or group takes besides its values, about.
 const ROW_BYTES: usize = 96;
 
@@ -137,7 +140,7 @@ impl Execution {
     ///
     /// # Errors
     ///
-    /// When the query needs too much memory. It can't go on then.
+    /// When the query needs too much memory, or a row is too large. It can't go on then.
     pub fn push<'a>(
         &mut self,
         input: &Input<'a>,
@@ -186,14 +189,14 @@ impl Execution {
             }
         }
         if plan.order_by.is_empty() {
-            write_row(columns, &self.names, &row, out);
+            write_row(columns, &self.names, &row, out)?;
             self.given += 1;
             return Ok(Outcome::Row);
         }
         write_order(&plan.order_by, &row, &mut self.scratch);
         if self.sorted.takes(&self.scratch, plan.limit) {
             let mut written = Vec::new();
-            write_row(columns, &self.names, &row, &mut written);
+            write_row(columns, &self.names, &row, &mut written)?;
             let kept = Kept::Row(written.into_boxed_slice());
             self.memory = self.sorted.push(&self.scratch, kept, plan.limit, self.memory);
             self.check("order")?;
@@ -234,7 +237,7 @@ impl Execution {
     ///
     /// # Errors
     ///
-    /// When what it gives in order needs too much memory.
+    /// When what it gives needs too much memory, or a row is too large.
     pub fn finish(mut self) -> Result<Finish, ExecutionError> {
         if let Some(groups) = self.plan.groups.take() {
             return self.finish_groups(&groups);
@@ -282,7 +285,7 @@ impl Execution {
                 }
             }
             let mut written = Vec::new();
-            write_row(&columns, &self.names, &row, &mut written);
+            write_row(&columns, &self.names, &row, &mut written)?;
             let written = written.into_boxed_slice();
             if self.plan.order_by.is_empty() {
                 self.memory += written.len() + ROW_BYTES;
@@ -320,12 +323,19 @@ fn rows(entries: Vec<Entry>) -> Rows {
 }
 
 /// Appends a row as a JSON object.
-fn write_row(columns: &[Column], names: &[Vec<u8>], row: &Row<'_>, out: &mut Vec<u8>) {
+fn write_row(columns: &[Column], names: &[Vec<u8>], row: &Row<'_>, out: &mut Vec<u8>) -> Result<(), ExecutionError> {
+    let start = out.len();
     for (column, name) in columns.iter().zip(names) {
         out.extend_from_slice(name);
         column.expression.value(row).write_json(out);
+        // Looked at between the columns, so that one event in many columns is not written in all of them.
+        if out.len() - start > RESULT_BYTES_MAX {
+            out.truncate(start);
+            return Err(ExecutionError::RowTooLarge { limit: RESULT_BYTES_MAX });
+        }
     }
     out.push(b'}');
+    Ok(())
 }
 
 fn write_order(order_by: &[Order], row: &Row<'_>, out: &mut Vec<u8>) {

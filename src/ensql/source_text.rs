@@ -57,8 +57,14 @@ impl Dialect for EnSql {
 #[derive(Debug, Clone)]
 pub(super) struct SourceText<'a> {
     pub(super) text: &'a str,
-    /// Where each line starts.
-    lines: Vec<usize>,
+    lines: Vec<Line>,
+}
+
+#[derive(Debug, Clone)]
+struct Line {
+    start: usize,
+    /// Where each character is from there; empty when all of them are one byte.
+    letters: Vec<usize>,
 }
 
 impl<'a> SourceText<'a> {
@@ -70,8 +76,13 @@ impl<'a> SourceText<'a> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(QueryError::TooLong { length: text.len(), limit: TEXT_BYTES_MAX });
         }
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);
-        Ok(SourceText { text, lines: std::iter::once(0).chain(breaks).collect() })
+        let mut start = 0;
+        let lines = text.split_inclusive('\n').map(|line| {
+            let letters = if line.is_ascii() { Vec::new() } else { line.char_indices().map(|(at, _)| at).collect() };
+            start += line.len();
+            Line { start: start - line.len(), letters }
+        });
+        Ok(SourceText { text, lines: lines.collect() })
     }
 
     /// Literals keep their quotes' and backslashes' marks; [`unquote`] takes them away.
@@ -101,8 +112,10 @@ impl<'a> SourceText<'a> {
     /// The byte position of a line and a column, which both count from one, in characters.
     pub(super) fn byte(&self, location: Location) -> usize {
         let number = |count: u64| usize::try_from(count.saturating_sub(1)).unwrap_or(usize::MAX);
-        let Some(start) = self.lines.get(number(location.line)) else { return self.text.len() };
-        self.text[*start..].char_indices().nth(number(location.column)).map_or(self.text.len(), |(at, _)| start + at)
+        let (line, column) = (number(location.line), number(location.column));
+        let Some(line) = self.lines.get(line) else { return self.text.len() };
+        let at = if line.letters.is_empty() { Some(column) } else { line.letters.get(column).copied() };
+        at.map_or(self.text.len(), |at| self.text.len().min(line.start.saturating_add(at)))
     }
 
     pub(super) fn error(&self, location: Location, what: impl Into<Cow<'static, str>>) -> QueryError {

@@ -385,7 +385,7 @@ impl Reader<'_> {
                     let expr = self.expr("invalid group by clause")?;
                     statement.texts.group_by.push(self.written_from(start));
                     let expression = self.translator.translate(expr, Clause::GroupBy, location)?;
-                    statement.group_by.push(self.numbered(expression, start, statement)?);
+                    statement.group_by.push(self.numbered(expression, location, statement)?);
                     if !self.comma() {
                         break;
                     }
@@ -429,19 +429,25 @@ impl Reader<'_> {
         }
         statement.texts.order_by.push(self.written_from(start));
         let expression = self.translator.translate(expr, Clause::OrderBy, location)?;
-        let expression = self.numbered(expression, start, statement)?;
+        let expression = self.numbered(expression, location, statement)?;
         Ok(Order { expression, descending, nulls_first, place: self.source.place(start) })
     }
 
     /// A number in GROUP BY and ORDER BY is that of a column, from one.
-    fn numbered(&self, expression: Expression, start: usize, statement: &Statement) -> Result<Expression, QueryError> {
+    fn numbered(
+        &mut self,
+        expression: Expression,
+        location: Location,
+        statement: &Statement,
+    ) -> Result<Expression, QueryError> {
         let Expression::Literal(Value::Int(number)) = expression else { return Ok(expression) };
         let columns = statement.columns.as_deref().unwrap_or_default();
-        usize::try_from(number)
-            .ok()
-            .and_then(|number| columns.get(number.checked_sub(1)?))
-            .map(|column| column.expression.clone())
-            .ok_or_else(|| self.source.error_at(start, "there is no column with this number"))
+        let column = usize::try_from(number).ok().and_then(|number| columns.get(number.checked_sub(1)?));
+        let Some(mut expression) = column.map(|column| column.expression.clone()) else {
+            return Err(self.source.error(location, "there is no column with this number"));
+        };
+        self.translator.count_parts(expression.count(), location)?;
+        Ok(expression)
     }
 
     fn limit(&mut self) -> Result<Limit, QueryError> {

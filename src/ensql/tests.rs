@@ -547,6 +547,8 @@ fn what_is_too_much_is_refused() {
     assert!(fields.unwrap_err().ends_with("a query uses at most 500 fields"));
     let doubled = format!("SELECT {} AS a FROM t ORDER BY {}", vec!["1"; 100].join("||"), vec!["a"; 1_000].join(","));
     assert!(run(&doubled, &[], &[]).unwrap_err().ends_with("the expressions of a query have at most 50000 parts"));
+    let numbered = format!("SELECT {} AS a FROM t ORDER BY {}", vec!["1"; 100].join("||"), vec!["1"; 1_000].join(","));
+    assert!(run(&numbered, &[], &[]).unwrap_err().ends_with("the expressions of a query have at most 50000 parts"));
 }
 
 #[test]
@@ -584,6 +586,17 @@ fn memory_is_bounded() {
     check("SELECT DISTINCT a FROM t", "distinct rows");
     check("SELECT a FROM t ORDER BY a", "order");
     check("SELECT * FROM t ORDER BY a", "order");
+}
+
+#[test]
+fn a_row_is_not_larger_than_an_event() {
+    let columns: Vec<String> = (0..1_000).map(|number| format!("b AS c{number}")).collect();
+    let event = format!("{{\"b\": \"{}\"}}", "x".repeat(1_000_000));
+    let refused = Err("a row of the result is larger than 5000000 bytes; select less".to_owned());
+    assert_eq!(run(&format!("SELECT {} FROM t", columns.join(",")), &[], &[&event]), refused);
+    let columns: Vec<String> = (0..10).map(|number| format!("max(b) AS c{number}")).collect();
+    assert_eq!(run(&format!("SELECT {} FROM t", columns.join(",")), &[], &[&event]), refused);
+    assert_eq!(run("SELECT b AS c, b AS d FROM t", &[], &[&event]).map(|rows| rows.len()), Ok(1));
 }
 
 #[test]

@@ -101,7 +101,8 @@ impl<'a> Translator<'a> {
         self.source.error(at, what)
     }
 
-    fn count_parts(&mut self, parts: usize, at: Location) -> Result<(), QueryError> {
+    /// Counts parts that are evaluated.
+    pub(super) fn count_parts(&mut self, parts: usize, at: Location) -> Result<(), QueryError> {
         self.parts += parts;
         if self.parts > PARTS_MAX {
             return Err(self.error(at, format!("the expressions of a query have at most {PARTS_MAX} parts")));
