@@ -10,6 +10,7 @@ use super::{
     page::PageTokens,
     record,
     registrar::Registrar,
+    workers::Workers,
 };
 use crate::{
     engine::Engine,
@@ -31,6 +32,7 @@ pub struct Broker {
     pub(super) entropy: Entropy,
     pub(super) tokens: Arc<PageTokens>,
     pub(super) groups: Groups,
+    pub(super) workers: Workers,
 }
 
 /// Every topic in the records and the project that it belongs to, for those who look at a store that no broker uses.
@@ -79,7 +81,7 @@ impl Broker {
         let streams = (records, engine.clone());
         let topics = (directory.clone(), registrar.clone());
         let groups = Groups::start(kept, streams, topics, (clock.clone(), entropy.clone()), form);
-        Ok(Broker { directory, registrar, engine, clock, entropy, tokens, groups })
+        Ok(Broker { directory, registrar, engine, clock, entropy, tokens, groups, workers: Workers::default() })
     }
 
     /// The topics that there are, as open streams look them up.

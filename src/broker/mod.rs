@@ -32,6 +32,7 @@ mod registrar;
 mod subscribe;
 mod subscription;
 mod topics;
+mod workers;
 
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -16,6 +16,7 @@ pub use self::explain::{Explained, ReadRange};
 use super::{
     Availability, Broker, BrokerError, FailedRequest, InvalidRequest, TopicEntry,
     access::{self, Operation},
+    workers::Workers,
 };
 use crate::{
     engine::{EventRef, FetchError, Reader, Slice, Topic as Stream},
@@ -72,6 +73,7 @@ pub struct Query {
     entry: Arc<TopicEntry>,
     stream: Stream,
     reader: Reader,
+    workers: Workers,
     /// Where the topic ended when the query began, or what the query itself says.
     end: Offset,
     begun: Time,
@@ -161,6 +163,7 @@ impl Broker {
             entry,
             reader: stream.reader(from),
             stream,
+            workers: self.workers.clone(),
             end,
             begun,
             row_id: Rlid::from_parts(begun.millis(), u32::from_le_bytes(low)),
@@ -265,7 +268,7 @@ impl Query {
                     let slice = if running.is_finished() { None } else { self.read().await? };
                     let Some(slice) = slice else {
                         self.undecodable = running.undecodable();
-                        self.stage = match elsewhere(true, move || running.finish()).await? {
+                        self.stage = match self.workers.run(move || running.finish()).await? {
                             Ok(Finish::Nothing) => Stage::Done,
                             Ok(Finish::Rows(rows)) => Stage::Rows(rows),
                             Ok(Finish::Events(offsets)) => Stage::Events(offsets.into_iter()),
@@ -273,8 +276,11 @@ impl Query {
                         };
                         continue;
                     };
-                    let is_long = slice.record_bytes() >= LONG_BYTES;
-                    let (running, looked) = elsewhere(is_long, move || running.look(slice)).await?;
+                    let (running, looked) = if slice.record_bytes() < LONG_BYTES {
+                        running.look(slice)
+                    } else {
+                        self.workers.run(move || running.look(slice)).await?
+                    };
                     self.undecodable = running.undecodable();
                     self.stage = Stage::Reading(running);
                     match looked.map_err(BrokerError::Execution)? {
@@ -336,22 +342,6 @@ fn unread(error: FetchError) -> BrokerError {
     match error {
         FetchError::Destroyed => BrokerError::NotFound,
         error => BrokerError::stream(error),
-    }
-}
-
-/// Does what may take long on a thread where nobody else waits.
-async fn elsewhere<T: Send + 'static>(
-    is_long: bool,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, BrokerError> {
-    if !is_long {
-        return Ok(work());
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => Ok(done),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The runtime is going away.
-        Err(_) => Err(BrokerError::Closed),
     }
 }
 

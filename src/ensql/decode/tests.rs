@@ -183,16 +183,15 @@ fn packed(value: &serde_json::Value, out: &mut Vec<u8>) {
         }
         Json::Null => out.push(0xc0),
         Json::Bool(is) => out.push(0xc2 + u8::from(*is)),
-        Json::Number(number) => match number.as_i64() {
-            Some(number) => {
+        Json::Number(number) => {
+            if let Some(number) = number.as_i64() {
                 out.push(0xd3);
                 out.extend_from_slice(&number.to_be_bytes());
-            }
-            None => {
+            } else {
                 out.push(0xcb);
                 out.extend_from_slice(&number.as_f64().unwrap().to_be_bytes());
             }
-        },
+        }
         Json::String(text) => {
             out.push(0xdb);
             out.extend_from_slice(&length(text.len()));
@@ -201,7 +200,9 @@ fn packed(value: &serde_json::Value, out: &mut Vec<u8>) {
         Json::Array(elements) => {
             out.push(0xdd);
             out.extend_from_slice(&length(elements.len()));
-            elements.iter().for_each(|element| packed(element, out));
+            for element in elements {
+                packed(element, out);
+            }
         }
         Json::Object(members) => {
             out.push(0xdf);
