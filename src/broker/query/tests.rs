@@ -1,3 +1,5 @@
+//! Queries of topics with a few blocks: what is chosen, what is read for it, and what is refused.
+
 use std::cell::Cell;
 
 use bytes::Bytes;

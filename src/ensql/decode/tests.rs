@@ -1,3 +1,5 @@
+//! Every kind of data against what it says, whole and damaged.
+
 use std::borrow::Cow;
 
 use proptest::prelude::*;
