@@ -3,9 +3,10 @@
 use super::{
     Context,
     error::{CliError, Result},
+    human,
 };
 use crate::{
-    client::{Client, ClientError, Code, Publisher, PublisherOptions},
+    client::{Client, ClientError, Code, Progress, Publisher, PublisherOptions},
     model::TopicId,
 };
 
@@ -14,6 +15,40 @@ pub(super) struct Destination<'a> {
     /// The topic, by name or id.
     pub(super) topic: &'a str,
     pub(super) may_create: bool,
+}
+
+/// What became of so many events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fate {
+    pub(super) acked: u64,
+    pub(super) refused: u64,
+    /// Nobody knows whether they are stored.
+    pub(super) unacknowledged: u64,
+}
+
+impl From<&Progress> for Fate {
+    fn from(progress: &Progress) -> Fate {
+        let Progress { acked, refused, unacknowledged, .. } = *progress;
+        Fate { acked, refused, unacknowledged }
+    }
+}
+
+/// Whether all that was read is stored in a topic.
+///
+/// # Errors
+///
+/// When it is not, with how much of it.
+pub(super) fn verdict(topic: &str, fate: Fate) -> Result<()> {
+    let Fate { acked, refused, unacknowledged } = fate;
+    let total = human::counted(acked + refused + unacknowledged, "event");
+    if refused > 0 {
+        return Err(CliError::failed(format!("{} of {total} refused", human::count(refused))));
+    }
+    if unacknowledged > 0 {
+        let message = format!("{} of {total} not acknowledged", human::count(unacknowledged));
+        return Err(CliError::failed(message).hint(format!("`ensign tail {topic} --from -5m` shows which are stored")));
+    }
+    Ok(())
 }
 
 impl Destination<'_> {

@@ -14,6 +14,7 @@ mod compact;
 mod complete;
 mod completions;
 mod context;
+mod copies;
 mod data_dir;
 mod destination;
 mod dev_server;

@@ -4,18 +4,19 @@
 //! starts in the middle of a topic, at the offset that it had. What the topic holds of them is compared at both ends, and what
 //! follows is published in order. When the connection breaks, the topic's end says what of that had arrived.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use super::{RETRY_FOR, line::Topic};
 use crate::{
     cli::{
         Context,
+        copies::Copies,
         error::{CliError, Result},
         human,
         record::Record,
     },
     client::{
-        Client, ClientError, Delivery, Draft, Encryption, Envelope, Event, Publisher, PublisherOptions, Subscriber,
+        Client, ClientError, Delivery, Draft, Encryption, Event, Publisher, PublisherOptions, Subscriber,
         SubscriberOptions, TopicDefinition,
     },
     model::{Offset, Position},
@@ -37,7 +38,7 @@ pub(super) struct Landing {
     /// The one that came last, while the topic holds it.
     last: Option<Record>,
     publisher: Option<Stream>,
-    drafts: Drafts,
+    copies: Copies,
 }
 
 /// Where the events go.
@@ -83,7 +84,7 @@ impl Landing {
             seen: 0,
             last: None,
             publisher: None,
-            drafts: Drafts::default(),
+            copies: Copies::default(),
         })
     }
 
@@ -184,7 +185,7 @@ impl Landing {
             ))
             .hint("--topic NAME=OTHER imports it into another topic"));
         }
-        let drafts = self.drafts.make(&records, number);
+        let drafts = drafts(&mut self.copies, &records, number);
         let stream = match self.publisher.take() {
             Some(stream) => stream,
             None => self.open_stream(number).await.map_err(|error| self.about(error))?,
@@ -273,7 +274,7 @@ impl Landing {
                 continue;
             }
             let (number, records) = (first + skip as u64, records[skip..].to_vec());
-            let drafts = self.drafts.make(&records, number);
+            let drafts = drafts(&mut self.copies, &records, number);
             stream.pending.push_back((number, records));
             if let Err(error) = stream.publisher.send(self.target.id, &drafts).await {
                 return Ok(Err(error));
@@ -352,6 +353,11 @@ impl Landing {
     }
 }
 
+/// Events to publish, with their numbers, from 0, as tags.
+fn drafts(copies: &mut Copies, records: &[Record], number: u64) -> Vec<Draft> {
+    records.iter().zip(number..).map(|(record, tag)| copies.draft(record, tag)).collect()
+}
+
 /// What is different about an event that should be the one of a record, if anything is.
 fn difference(event: &Event, record: &Record) -> Option<&'static str> {
     let nothing = Encryption::default();
@@ -366,39 +372,4 @@ fn difference(event: &Event, record: &Record) -> Option<&'static str> {
         ("encryption", encryption == record.encryption.as_ref().filter(|said| **said != nothing)),
     ];
     parts.into_iter().find(|(_, same)| !same).map(|(what, _)| what)
-}
-
-/// Makes events to publish of records. What consecutive ones have in common is encoded once.
-#[derive(Debug, Default)]
-struct Drafts {
-    /// The record before, without its data, and its envelope.
-    last: Option<(Record, Arc<Envelope>)>,
-}
-
-impl Drafts {
-    /// The tags are the numbers of the events, from 0.
-    fn make(&mut self, records: &[Record], number: u64) -> Vec<Draft> {
-        let draft = |(record, tag): (&Record, u64)| {
-            let envelope = match &self.last {
-                Some((last, envelope)) if have_one_envelope(last, record) => envelope.clone(),
-                _ => {
-                    let Record { mimetype, schema, metadata, key, encryption, .. } = record;
-                    let envelope = Envelope::new(*mimetype, schema.as_ref(), metadata.clone(), key.clone());
-                    let envelope = Arc::new(encryption.iter().fold(envelope, Envelope::encrypted));
-                    self.last = Some((record.clone(), envelope.clone()));
-                    envelope
-                }
-            };
-            Draft { data: record.data.clone(), envelope, created: record.created, tag }
-        };
-        records.iter().zip(number..).map(draft).collect()
-    }
-}
-
-fn have_one_envelope(one: &Record, other: &Record) -> bool {
-    one.mimetype == other.mimetype
-        && one.schema == other.schema
-        && one.metadata == other.metadata
-        && one.key == other.key
-        && one.encryption == other.encryption
 }

@@ -8,7 +8,8 @@ use super::input::{Batch, Input, Origin, short_name};
 use crate::{
     cli::{
         Context,
-        error::{CliError, Result},
+        destination::{self, Fate},
+        error::Result,
         human,
         output::{Detail, Format, error_text},
         progress::ProgressLine,
@@ -203,18 +204,8 @@ impl Report {
 
     /// Whether all that was read is stored.
     pub(super) fn verdict(&self) -> Result<()> {
-        let lost = self.progress.unacknowledged;
-        let total = self.progress.acked + self.refused + lost;
-        if self.refused > 0 {
-            let message = format!("{} of {} refused", human::count(self.refused), human::counted(total, "event"));
-            return Err(CliError::failed(message));
-        }
-        if lost > 0 {
-            let message = format!("{} of {} not acknowledged", human::count(lost), human::counted(total, "event"));
-            let hint = format!("`ensign tail {} --from -5m` shows which are stored", self.topic);
-            return Err(CliError::failed(message).hint(hint));
-        }
-        Ok(())
+        let Progress { acked, unacknowledged, .. } = self.progress;
+        destination::verdict(&self.topic, Fate { acked, refused: self.refused, unacknowledged })
     }
 
     /// Which line of which input, as far as there are several.

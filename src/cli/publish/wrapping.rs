@@ -74,10 +74,8 @@ fn encrypted_draft(recipe: &Recipe, record: Record, origin: Origin) -> Result<Dr
     if let Some((flag, _)) = said.into_iter().find(|(_, said)| *said) {
         return Err(format!("it is encrypted, and {flag} would make it unreadable"));
     }
-    let Record { data, mimetype, schema, metadata, key, created, encryption } = record;
-    let envelope = Envelope::new(mimetype, schema.as_ref(), metadata, key);
-    let envelope = Arc::new(encryption.iter().fold(envelope, Envelope::encrypted));
-    Ok(Draft { data, envelope, created, tag: origin.tag() })
+    let envelope = Arc::new(record.envelope());
+    Ok(Draft { data: record.data, envelope, created: record.created, tag: origin.tag() })
 }
 
 /// The metadata of the command line, without what was read from the input.

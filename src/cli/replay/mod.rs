@@ -1,6 +1,5 @@
 //! `ensign replay`: publishes a part of a topic again, with the gaps that were between the events.
 
-mod copy;
 mod pace;
 mod report;
 
@@ -10,7 +9,8 @@ use clap_complete::ArgValueCandidates;
 
 use super::{
     Context, complete,
-    destination::Destination,
+    copies::Copies,
+    destination::{self, Destination},
     error::{CliError, Result},
     human,
     progress::ProgressLine,
@@ -21,9 +21,8 @@ use crate::{
     model::{Position, TopicId},
     sys::Clock,
 };
-use copy::Copies;
 use pace::{Pace, Speed};
-use report::{Report, verdict};
+use report::Report;
 
 /// How often progress is shown.
 const TICK: Duration = Duration::from_millis(200);
@@ -157,7 +156,9 @@ impl Run<'_> {
                 }
             }
             self.report.add(&event);
-            drafts.push(self.copies.draft(event));
+            // A tag is an offset.
+            let tag = event.offset.get();
+            drafts.push(self.copies.draft(&event.into(), tag));
         }
         self.send(&mut drafts).await
     }
@@ -218,6 +219,6 @@ impl Run<'_> {
             publisher.abort()
         };
         report.finish(context, args, &outcome, end.is_ok())?;
-        end.and_then(|()| verdict(&args.to, &outcome))
+        end.and_then(|()| destination::verdict(&args.to, (&outcome.progress).into()))
     }
 }

@@ -15,7 +15,7 @@ use super::Args;
 use crate::{
     cli::{
         Context,
-        error::{CliError, Result},
+        error::Result,
         human,
         output::{Detail, Format, error_text},
         progress::ProgressLine,
@@ -197,18 +197,4 @@ impl Report {
         ];
         Detail { fields, value }
     }
-}
-
-/// Whether all that was read is stored.
-pub(super) fn verdict(to: &str, outcome: &Outcome) -> Result<()> {
-    let Progress { acked, refused, unacknowledged, .. } = outcome.progress;
-    let total = human::counted(acked + refused + unacknowledged, "event");
-    if refused > 0 {
-        return Err(CliError::failed(format!("{} of {total} refused", human::count(refused))));
-    }
-    if unacknowledged > 0 {
-        let message = format!("{} of {total} not acknowledged", human::count(unacknowledged));
-        return Err(CliError::failed(message).hint(format!("`ensign tail {to} --from -5m` shows which are stored")));
-    }
-    Ok(())
 }

@@ -1,40 +1,50 @@
-//! An event that was read, as one to be published: with everything but what the server gives it.
+//! Events that were read, as ones to be published: with everything but what the server gives them.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
+use super::record::Record;
 use crate::client::{Draft, Envelope, Event};
 
-/// Makes events to publish of events that were read. What consecutive ones have in common is encoded once.
+/// Makes events to publish of records. What consecutive ones have in common is encoded once.
 #[derive(Debug, Default)]
 pub(super) struct Copies {
-    /// The event before, without its data, and its envelope.
-    last: Option<(Event, Arc<Envelope>)>,
+    /// The record before, without its data, and its envelope.
+    last: Option<(Record, Arc<Envelope>)>,
 }
 
 impl Copies {
-    /// The event's tag is its offset.
-    pub(super) fn draft(&mut self, mut event: Event) -> Draft {
-        let data = std::mem::take(&mut event.data);
-        let (created, tag) = (event.created, event.offset.get());
+    pub(super) fn draft(&mut self, record: &Record, tag: u64) -> Draft {
         let envelope = match &self.last {
-            Some((last, envelope)) if have_one_envelope(last, &event) => envelope.clone(),
+            Some((last, envelope)) if have_one_envelope(last, record) => envelope.clone(),
             _ => {
-                let envelope = Arc::new(envelope(&event));
-                self.last = Some((event, envelope.clone()));
+                let envelope = Arc::new(record.envelope());
+                self.last = Some((Record { data: Bytes::new(), ..record.clone() }, envelope.clone()));
                 envelope
             }
         };
-        Draft { data, envelope, created, tag }
+        Draft { data: record.data.clone(), envelope, created: record.created, tag }
     }
 }
 
-fn envelope(event: &Event) -> Envelope {
-    let Event { mimetype, schema, metadata, key, encryption, .. } = event;
-    let envelope = Envelope::new(*mimetype, schema.as_ref(), metadata.clone(), key.clone());
-    encryption.iter().fold(envelope, |envelope, encryption| envelope.encrypted(encryption))
+impl Record {
+    /// What it says of its data.
+    pub(super) fn envelope(&self) -> Envelope {
+        let Record { mimetype, schema, metadata, key, encryption, .. } = self;
+        let envelope = Envelope::new(*mimetype, schema.as_ref(), metadata.clone(), key.clone());
+        encryption.iter().fold(envelope, Envelope::encrypted)
+    }
 }
 
-fn have_one_envelope(one: &Event, other: &Event) -> bool {
+impl From<Event> for Record {
+    fn from(event: Event) -> Record {
+        let Event { data, mimetype, schema, metadata, key, created, encryption, .. } = event;
+        Record { data, mimetype, schema, metadata, key, created, encryption: encryption.map(Arc::unwrap_or_clone) }
+    }
+}
+
+fn have_one_envelope(one: &Record, other: &Record) -> bool {
     one.mimetype == other.mimetype
         && one.schema == other.schema
         && one.metadata == other.metadata
@@ -46,7 +56,6 @@ fn have_one_envelope(one: &Event, other: &Event) -> bool {
 mod tests {
     use std::collections::BTreeMap;
 
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -82,9 +91,9 @@ mod tests {
             let mut copies = Copies::default();
             for (parts, number) in all.into_iter().zip(0..) {
                 let event = event(number, parts);
-                let draft = copies.draft(event.clone());
+                let draft = copies.draft(&Record::from(event.clone()), event.offset.get());
                 prop_assert_eq!((&draft.data, draft.created, draft.tag), (&event.data, event.created, event.offset.get()));
-                let alone = envelope(&event);
+                let alone = Record::from(event).envelope();
                 prop_assert_eq!(format!("{:?}", draft.envelope), format!("{:?}", Arc::new(alone)));
             }
         }
