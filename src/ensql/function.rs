@@ -362,7 +362,7 @@ fn replace<'a>(text: Cow<'a, str>, from: &str, to: &str) -> Value<'a> {
 fn split_part<'a>(text: &str, separator: &str, number: i64) -> Value<'a> {
     let place = |number: i64| usize::try_from(number - 1).ok();
     let part = if separator.is_empty() {
-        place(number.abs()).filter(|place| *place == 0).map(|_| text)
+        (number.unsigned_abs() == 1).then_some(text)
     } else if number < 0 {
         place(number.saturating_neg()).and_then(|place| text.rsplit(separator).nth(place))
     } else {

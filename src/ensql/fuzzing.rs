@@ -82,7 +82,7 @@ impl Metadata for Notes {
 }
 
 /// Values of every type, and those at the edges of their types.
-fn values() -> [Value<'static>; 16] {
+pub(super) fn values() -> [Value<'static>; 20] {
     [
         Value::Null,
         Value::Bool(true),
@@ -100,6 +100,10 @@ fn values() -> [Value<'static>; 16] {
         Value::text("2026-11-21T09:30:00Z"),
         Value::Bytes(Cow::Borrowed(b"\xff\x00")),
         Value::Time(Time::from_nanos(i64::MAX)),
+        Value::Time(Time::from_nanos(i64::MIN)),
+        Value::Interval(i64::MIN),
+        Value::Interval(i64::MAX),
+        Value::Json(Cow::Borrowed("[1,{}]")),
     ]
 }
 

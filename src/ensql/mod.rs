@@ -16,6 +16,8 @@ mod expression;
 mod function;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[cfg(test)]
+mod hostile_tests;
 mod input;
 mod key;
 mod like;

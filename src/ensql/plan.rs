@@ -1,5 +1,7 @@
 //! A query with its parameters' values, ready to be run: what it reads, what it gives.
 
+use std::collections::HashMap;
+
 use super::{
     EventType, Execution, Path, QueryError, Statement, Step, Value,
     aggregate::Aggregate,
@@ -144,15 +146,18 @@ impl Statement {
     }
 
     fn values(&self, parameters: &[Parameter]) -> Result<Vec<Value<'static>>, QueryError> {
+        // Looked up rather than searched: both the query and its caller may bring thousands.
+        let mut named = HashMap::new();
+        for given in parameters {
+            named.entry(given.name.trim_start_matches([':', '@'])).or_insert(given);
+        }
         let has_unnamed = parameters.iter().any(|parameter| parameter.name.is_empty());
+        // Some clients give every value a name. Then they are taken in their order.
+        let numbered: Vec<&Parameter> =
+            parameters.iter().filter(|given| given.name.is_empty() || !has_unnamed).collect();
         let find = |wanted: &ParameterName| match wanted {
-            ParameterName::Named(wanted) => {
-                parameters.iter().find(|given| given.name.trim_start_matches([':', '@']) == wanted)
-            }
-            // Some clients give every value a name. Then they are taken in their order.
-            ParameterName::Numbered(wanted) => {
-                parameters.iter().filter(|given| given.name.is_empty() || !has_unnamed).nth(*wanted)
-            }
+            ParameterName::Named(wanted) => named.get(wanted.as_str()),
+            ParameterName::Numbered(wanted) => numbered.get(*wanted),
         };
         let value = |wanted: &ParameterName| match find(wanted) {
             Some(given) => Ok(given.value.clone()),

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use sqlparser::{
     dialect::Dialect,
+    keywords::{self, Keyword},
     tokenizer::{Location, Token, TokenWithSpan, Tokenizer},
 };
 
@@ -14,6 +15,9 @@ pub(super) const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// Tokens of a query without spaces, commas and literals: what makes an expression deep or long.
 const WORDS_MAX: usize = 8_000;
+
+/// Numbers and texts of a query. More than these can't be parts of expressions.
+const LITERALS_MAX: usize = 50_000;
 
 /// Characters of the query that an error repeats.
 const NEAR_CHARS: usize = 32;
@@ -45,6 +49,16 @@ impl Dialect for EnSql {
 
     fn supports_in_empty_list(&self) -> bool {
         true
+    }
+
+    fn supports_comma_separated_trim(&self) -> bool {
+        true
+    }
+
+    /// Words that begin an expression are no names without quotes, also where what follows makes no expression: it is told what
+    /// is wrong with that.
+    fn is_reserved_for_identifier(&self, word: Keyword) -> bool {
+        matches!(word, Keyword::NOT | Keyword::CASE) || keywords::RESERVED_FOR_IDENTIFIER.contains(&word)
     }
 
     /// `extract(epoch from t)`.
@@ -85,9 +99,9 @@ impl<'a> SourceText<'a> {
         Ok(SourceText { text, lines: lines.collect() })
     }
 
-    /// Literals keep their quotes' and backslashes' marks; [`unquote`] takes them away.
+    /// All but spaces and comments. Literals keep their quotes' and backslashes' marks; [`unquote`] takes them away.
     pub(super) fn tokens(&self) -> Result<Vec<TokenWithSpan>, QueryError> {
-        let tokens =
+        let mut tokens =
             Tokenizer::new(&EnSql, self.text).with_unescape(false).tokenize_with_location().map_err(|error| {
                 let position = self.byte(error.location);
                 if self.text[position..].starts_with(['\'', '"', '`']) {
@@ -97,14 +111,19 @@ impl<'a> SourceText<'a> {
                 let is_comment = error.message.contains("comment");
                 self.error_at(position, if is_comment { "comment missing its end" } else { "unreadable text" })
             })?;
-        let mut words = tokens.iter().filter(|token| {
-            !matches!(
-                token.token,
-                Token::Whitespace(_) | Token::Comma | Token::SingleQuotedString(_) | Token::Number(..)
-            )
-        });
-        if let Some(token) = words.nth(WORDS_MAX) {
-            return Err(self.error(token.span.start, format!("a query has at most {WORDS_MAX} words and signs")));
+        tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+        tokens.shrink_to_fit();
+        let (mut words, mut literals) = (0, 0);
+        for token in &tokens {
+            let (count, most, what) = match token.token {
+                Token::Comma => continue,
+                Token::SingleQuotedString(_) | Token::Number(..) => (&mut literals, LITERALS_MAX, "numbers and texts"),
+                _ => (&mut words, WORDS_MAX, "words and signs"),
+            };
+            *count += 1;
+            if *count > most {
+                return Err(self.error(token.span.start, format!("a query has at most {most} {what}")));
+            }
         }
         Ok(tokens)
     }

@@ -2,11 +2,16 @@
 //!
 //! `SELECT * | expression [AS name], … FROM topic [WHERE …] [GROUP BY …] [HAVING …] [ORDER BY …] [LIMIT n]`, with OFFSET, AFTER and
 //! BEFORE anywhere behind the topic.
+//!
+//! `sqlparser` recurs for what is nested, and so does dropping what it has read, a level for each operator in a row. Both are
+//! bounded, and happen on a stack with room for the worst that fits within the bounds, whatever the caller's stack is.
+
+use std::collections::HashSet;
 
 use sqlparser::{
     ast::Expr,
     parser::{Parser, ParserError},
-    tokenizer::{Location, Token, TokenWithSpan, Word},
+    tokenizer::{Location, Token, Word},
 };
 
 use super::{
@@ -22,6 +27,13 @@ use crate::model::{Offset, Position, Rlid};
 
 /// Levels that `sqlparser` may recur.
 const NESTING_MAX: usize = 50;
+
+/// What reading a query may need of the stack. Measured, the worst needs less than half of it, in a build that is not optimized.
+/// It is address space; memory is taken as it is needed.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Columns of a result, and expressions in GROUP BY and in ORDER BY.
+const COLUMNS_MAX: usize = 1_000;
 
 const INVALID_FIELD: &str = "invalid field identifier";
 
@@ -87,12 +99,17 @@ impl Statement {
     ///
     /// With the byte position and the token where the text stops making sense.
     pub fn parse(text: &str) -> Result<Statement, QueryError> {
+        stacker::maybe_grow(STACK_BYTES, STACK_BYTES, || Statement::parse_here(text))
+    }
+
+    fn parse_here(text: &str) -> Result<Statement, QueryError> {
         let source = SourceText::new(text)?;
         let tokens = source.tokens()?;
         let marks = tokens.iter().filter(|token| matches!(&token.token, Token::Placeholder(name) if name == "?"));
         let translator = Translator::new(&source, marks.map(|token| token.span.start).collect());
-        let parser = Parser::new(&EnSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens.clone());
-        let reader = Reader { source: &source, tokens, parser, translator, behind: Behind::Source };
+        let ends = tokens.iter().map(|token| token.span.end).collect();
+        let parser = Parser::new(&EnSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
+        let reader = Reader { source: &source, ends, parser, translator, behind: Behind::Source };
         reader.statement()
     }
 
@@ -112,7 +129,8 @@ enum Behind {
 
 struct Reader<'a> {
     source: &'a SourceText<'a>,
-    tokens: Vec<TokenWithSpan>,
+    /// Where each token ends.
+    ends: Vec<Location>,
     parser: Parser<'a>,
     translator: Translator<'a>,
     behind: Behind,
@@ -179,6 +197,7 @@ impl Reader<'_> {
             _ => {}
         }
         let mut columns: Vec<Column> = Vec::new();
+        let mut names = HashSet::new();
         loop {
             if *self.peek() == Token::Mul {
                 return Err(QueryError::StarAndFields);
@@ -187,8 +206,11 @@ impl Reader<'_> {
                 return Err(QueryError::NoFields);
             }
             let column = self.column()?;
-            if columns.iter().any(|known| known.name == column.name) {
+            if !names.insert(column.name.clone()) {
                 return Err(column.place.error("this name is given twice; give one of them another with AS"));
+            }
+            if columns.len() == COLUMNS_MAX {
+                return Err(column.place.error(format!("a result has at most {COLUMNS_MAX} columns")));
             }
             columns.push(column);
             if self.keyword("FROM") {
@@ -385,7 +407,9 @@ impl Reader<'_> {
                     let expr = self.expr("invalid group by clause")?;
                     statement.texts.group_by.push(self.written_from(start));
                     let expression = self.translator.translate(expr, Clause::GroupBy, location)?;
-                    statement.group_by.push(self.numbered(expression, location, statement)?);
+                    let expression = self.numbered(expression, location, statement)?;
+                    self.check_list(statement.group_by.len(), "GROUP BY", location)?;
+                    statement.group_by.push(expression);
                     if !self.comma() {
                         break;
                     }
@@ -430,7 +454,16 @@ impl Reader<'_> {
         statement.texts.order_by.push(self.written_from(start));
         let expression = self.translator.translate(expr, Clause::OrderBy, location)?;
         let expression = self.numbered(expression, location, statement)?;
+        self.check_list(statement.order_by.len(), "ORDER BY", location)?;
         Ok(Order { expression, descending, nulls_first, place: self.source.place(start) })
+    }
+
+    /// Checks that one more expression fits in a clause.
+    fn check_list(&self, known: usize, clause: &str, at: Location) -> Result<(), QueryError> {
+        if known == COLUMNS_MAX {
+            return Err(self.source.error(at, format!("{clause} has at most {COLUMNS_MAX} expressions")));
+        }
+        Ok(())
     }
 
     /// A number in GROUP BY and ORDER BY is that of a column, from one.
@@ -522,9 +555,8 @@ impl Reader<'_> {
 
     /// What was read since a position.
     fn written_from(&self, start: usize) -> String {
-        let read = &self.tokens[..self.parser.index().min(self.tokens.len())];
-        let last = read.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)));
-        let end = last.map_or(start, |token| self.source.byte(token.span.end));
+        let last = self.parser.index().min(self.ends.len()).checked_sub(1);
+        let end = last.map_or(start, |last| self.source.byte(self.ends[last]));
         self.source.text.get(start..end).unwrap_or_default().to_owned()
     }
 

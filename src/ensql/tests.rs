@@ -240,6 +240,7 @@ fn texts() {
     check_value("substring('hello' FROM 2 FOR 2)", "\"el\"");
     check_value("trim('  a ')", "\"a\"");
     check_value("ltrim('xxa', 'x')", "\"a\"");
+    check_value("trim('xxax', 'x')", "\"a\"");
     check_value("trim(LEADING 'x' FROM 'xax')", "\"ax\"");
     check_value("replace('aXbX', 'X', '-')", "\"a-b-\"");
     check_value("instr('hello', 'l')", "3");
@@ -250,6 +251,8 @@ fn texts() {
     check_value("split_part('a,b,c', ',', 2)", "\"b\"");
     check_value("split_part('a,b,c', ',', -1)", "\"c\"");
     check_value("split_part('a,b,c', ',', 9)", "\"\"");
+    check_value("split_part('a,b', '', -1)", "\"a,b\"");
+    check_value("split_part('a,b', '', -9223372036854775808)", "\"\"");
     check_value("reverse('abc')", "\"cba\"");
     check_value("hex('AB')", "\"4142\"");
     check_value("starts_with('abc', 'ab') AND ends_with('abc', 'c') AND contains('abc', 'b')", "true");
@@ -520,6 +523,8 @@ fn errors_of_what_the_original_does_not_have() {
         ),
         ("SELECT * FROM t WHERE a & 1 = 1", r#"22 near "a": the operator & is not supported"#),
         ("SELECT * FROM t WHERE a = $1", r#"26 near "$": a parameter is :name, @name or ?"#),
+        ("SELECT not FROM t", r#"16 near "t": invalid select fields statement"#),
+        ("SELECT * FROM t WHERE NOT", r#"25 near "": invalid where clause"#),
         ("SELECT * FROM t GROUP a", r#"22 near "a": invalid group by clause"#),
         ("SELECT a FROM t ORDER BY a NULLS", r#"32 near "": invalid order by clause"#),
         ("SELECT a FROM t HAVING", r#"22 near "": invalid having clause"#),

@@ -86,6 +86,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("sha2", &["engine", "broker", "identity", "credentials", "server", "cli::archive"]),
     ("smallvec", &["engine"]),
     ("sqlparser", &["ensql"]),
+    ("stacker", &["ensql"]),
     ("std::fs", &["sys"]),
     ("std::net", &["client", "server", "cli"]),
     ("std::time::Instant", &["sys"]),
