@@ -8,7 +8,7 @@ use super::{
     ensign::{PublisherReply, SubscribeReply},
     protobuf::{Value, WireError, int32, plain_field, sole_member},
 };
-use crate::model::Time;
+use crate::model::{Mimetype, Time};
 
 /// The first field of both replies: an ack, and an event.
 const FIRST: u8 = 0x0a;
@@ -107,6 +107,28 @@ fn plain_event(wrapper: &[u8]) -> Option<DeliveredEvent<'_>> {
         }
     }
     Some(event)
+}
+
+/// The encoded type of the rows of a query's answer: `EnSQL v1.0.0`.
+const ROW_TYPE: &[u8] = b"\x0a\x05EnSQL\x10\x01";
+
+/// The row that an `EventWrapper` of a query's answer holds, which is JSON; `None` when it holds a stored event. A row has no
+/// offset, and nothing that describes it but its type.
+#[inline]
+pub fn answered_row(wrapper: &[u8]) -> Option<&[u8]> {
+    let delivered = plain_event(wrapper).filter(|delivered| delivered.offset == 0)?;
+    let (mut row, mut is_row) = (&wrapper[..0], false);
+    let mut rest = delivered.event;
+    while !rest.is_empty() {
+        match plain_field(&mut rest)? {
+            (2, Value::Delimited(bytes)) => row = bytes,
+            (4, Value::Varint(number)) if int32(number) == Mimetype::JSON.0 => {}
+            (5, Value::Delimited(schema)) => is_row = schema == ROW_TYPE,
+            (15, Value::Delimited(_)) => {}
+            _ => return None,
+        }
+    }
+    is_row.then_some(row)
 }
 
 /// What an `Event` says without being decoded.
@@ -266,6 +288,23 @@ mod tests {
         crate::api::write_subscribe_reply(&mut frame, &[0x3a, 1, b'k', 0x4a, 0], &envelope);
         let read = parse_subscribe_reply(&frame[crate::api::FRAME_HEAD_BYTES..]);
         assert!(matches!(read, Ok(SubscriberMessage::Event(event)) if event.offset == 300_000 && event.key == b"k"));
+    }
+
+    #[test]
+    fn rows_of_answers_are_told_from_events() {
+        let created = crate::model::Time::from_nanos(1_790_000_000_123_456_789);
+        let (id, topic) = (crate::model::Rlid::from_parts(1, 7), crate::model::TopicId::default());
+        let mut frame = Vec::new();
+        crate::api::write_row_frame(&mut frame, br#"{"a":1}"#, id, topic, created);
+        assert_eq!(answered_row(&frame[crate::api::FRAME_HEAD_BYTES..]), Some(&br#"{"a":1}"#[..]));
+        // An event of that type that somebody has published has an offset.
+        let wrapper = crate::api::ensign::EventWrapper::decode(&frame[crate::api::FRAME_HEAD_BYTES..]).unwrap();
+        let stored = crate::api::ensign::EventWrapper { offset: 3, ..wrapper.clone() };
+        assert_eq!(answered_row(&stored.encode_to_vec()), None);
+        let mut event = Event::decode(wrapper.event.clone()).unwrap();
+        event.r#type.as_mut().unwrap().name = "order".to_owned();
+        let typed = crate::api::ensign::EventWrapper { event: event.encode_to_vec().into(), ..wrapper };
+        assert_eq!(answered_row(&typed.encode_to_vec()), None);
     }
 
     proptest! {

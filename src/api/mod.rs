@@ -30,7 +30,7 @@ mod view;
 
 pub use codec::RawCodec;
 pub use delivery::{
-    DeliveredEvent, EventParts, PublisherAnswer, SubscriberMessage, event_parts, parse_publisher_reply,
+    DeliveredEvent, EventParts, PublisherAnswer, SubscriberMessage, answered_row, event_parts, parse_publisher_reply,
     parse_subscribe_reply,
 };
 pub use event::{EventError, EventFacts, inspect_event, schema};

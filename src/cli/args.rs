@@ -7,7 +7,7 @@ use super::{
     archive, bench, compact, complete, completions, dev_server, encryption, env, exit_codes, expect, group, info,
     invite, key, login, logout, mail, man, member, org,
     output::{Color, Format},
-    password, profile, project, publish, register, replay, serve, status, tail, tenant, topic, verify, whoami,
+    password, profile, project, publish, query, register, replay, serve, status, tail, tenant, topic, verify, whoami,
 };
 
 /// Event streams for developers
@@ -114,6 +114,7 @@ pub(super) enum Command {
     Topic(topic::Args),
     Publish(publish::Args),
     Tail(tail::Args),
+    Query(query::Args),
     Expect(expect::Args),
     Replay(replay::Args),
     Group(group::Args),
@@ -162,6 +163,7 @@ impl Command {
             | Command::Env(_)
             | Command::Topic(_)
             | Command::Publish(_)
+            | Command::Query(_)
             | Command::Expect(_)
             | Command::Replay(_)
             | Command::Group(_)

@@ -64,6 +64,8 @@ impl Kind {
 pub(super) struct CliError {
     pub(super) kind: Kind,
     pub(super) message: String,
+    /// Lines that show a person the place that it is about, each with its end.
+    pub(super) excerpt: Option<String>,
     pub(super) hint: Option<String>,
 }
 
@@ -71,7 +73,7 @@ pub(super) type Result<T> = std::result::Result<T, CliError>;
 
 impl CliError {
     fn new(kind: Kind, message: impl Into<String>) -> CliError {
-        CliError { kind, message: message.into(), hint: None }
+        CliError { kind, message: message.into(), excerpt: None, hint: None }
     }
 
     pub(super) fn failed(message: impl Into<String>) -> CliError {
@@ -111,6 +113,13 @@ impl CliError {
         self
     }
 
+    /// Shows a person the place that it is about, in lines that each have their end.
+    #[must_use]
+    pub(super) fn excerpt(mut self, lines: String) -> CliError {
+        self.excerpt = Some(lines);
+        self
+    }
+
     /// Says in front which thing it is about.
     #[must_use]
     pub(super) fn about(mut self, thing: impl std::fmt::Display) -> CliError {
@@ -133,10 +142,15 @@ impl CliError {
 
     /// Failing to write to standard output: a closed pipe is no error, a full disk is.
     pub(super) fn output(error: &io::Error) -> CliError {
+        CliError::not_written(error, "standard output")
+    }
+
+    /// The same for output that may go elsewhere.
+    pub(super) fn not_written(error: &io::Error, sink: &str) -> CliError {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return CliError::new(Kind::ClosedPipe, "");
         }
-        CliError::failed(format!("can't write to standard output: {error}"))
+        CliError::failed(format!("can't write to {sink}: {error}"))
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
@@ -156,7 +170,8 @@ impl CliError {
         }
         let (red, cyan, off) = if color { ("\x1b[1;31m", "\x1b[1;36m", "\x1b[0m") } else { ("", "", "") };
         let hint = self.hint.as_ref().map(|hint| format!("{cyan}hint:{off} {hint}\n"));
-        format!("{red}error:{off} {}\n{}", self.message, hint.unwrap_or_default())
+        let excerpt = self.excerpt.as_deref().unwrap_or_default();
+        format!("{red}error:{off} {}\n{excerpt}{}", self.message, hint.unwrap_or_default())
     }
 }
 

@@ -44,6 +44,7 @@ mod progress;
 mod project;
 mod prompt;
 mod publish;
+mod query;
 mod range;
 mod record;
 mod register;

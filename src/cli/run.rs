@@ -9,7 +9,7 @@ use super::{
     Context,
     args::{Cli, Command},
     context::{Globals, Said},
-    error::{CliError, Kind, Result},
+    error::{CliError, Result},
     output::{Color, Output, error_text, print_help},
     serve::{self, Settings},
 };
@@ -96,6 +96,7 @@ fn execute(command: Command, context: &mut Context) -> Result<ExitCode> {
         Command::Topic(args) => args.run(context),
         Command::Publish(args) => args.run(context),
         Command::Tail(args) => args.run(context),
+        Command::Query(args) => args.run(context),
         Command::Expect(args) => args.run(context),
         Command::Replay(args) => args.run(context),
         Command::Group(args) => args.run(context),
@@ -165,7 +166,7 @@ fn explain(error: &clap::Error) -> Result<ExitCode> {
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error_text(&error.render().to_string());
-            Err(CliError { kind: Kind::Usage, message: String::new(), hint: None })
+            Err(CliError::usage(""))
         }
         _ => Err(usage_error(error)),
     }

@@ -12,10 +12,11 @@ use tower::ServiceExt as _;
 use super::{outbox::Tether, session::Token};
 use crate::api::{Frame, FrameError, FrameReader};
 
-/// How many events a server left out of a subscription that asked for it.
+/// How many events a server left out of a call that asked for it, and how many it could not decode.
 const SKIPPED_TRAILER: &str = "x-ensign-skipped-events";
+const UNDECODABLE_TRAILER: &str = "x-ensign-undecodable-events";
 
-/// Opens a bidirectional call, with further headers.
+/// Opens a call, with further headers.
 pub(super) async fn open(
     channel: Channel,
     path: &'static str,
@@ -60,6 +61,7 @@ pub(super) struct MessageReader {
     body: Option<Pin<Box<Body>>>,
     frames: FrameReader,
     skipped: u64,
+    undecodable: u64,
     /// Ends the request with the reading, where it is to.
     _tether: Option<Tether>,
 }
@@ -72,7 +74,13 @@ impl std::fmt::Debug for MessageReader {
 
 impl MessageReader {
     fn new(body: Body) -> MessageReader {
-        MessageReader { body: Some(Box::pin(body)), frames: FrameReader::default(), skipped: 0, _tether: None }
+        MessageReader {
+            body: Some(Box::pin(body)),
+            frames: FrameReader::default(),
+            skipped: 0,
+            undecodable: 0,
+            _tether: None,
+        }
     }
 
     /// Lets the request end when nobody reads the answers any more.
@@ -131,8 +139,8 @@ impl MessageReader {
             Err(frame) => {
                 self.body = None;
                 let trailers: HeaderMap = frame.into_trailers().unwrap_or_default();
-                let skipped = trailers.get(SKIPPED_TRAILER).and_then(|value| value.to_str().ok()?.parse().ok());
-                self.skipped = skipped.unwrap_or(0);
+                let count = |name| trailers.get(name).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+                (self.skipped, self.undecodable) = (count(SKIPPED_TRAILER), count(UNDECODABLE_TRAILER));
                 self.end(&trailers)
             }
         }
@@ -141,6 +149,11 @@ impl MessageReader {
     /// How many events the server said at the end of the stream to have left out.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// How many events the server said at the end of the stream that it could not decode.
+    pub(super) fn undecodable(&self) -> u64 {
+        self.undecodable
     }
 
     fn end(&self, trailers: &HeaderMap) -> Result<Read, Status> {

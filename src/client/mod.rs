@@ -1,4 +1,4 @@
-//! The asynchronous Rust SDK: signing in, the unary calls, publishing and subscribing, and what an account may manage.
+//! The asynchronous Rust SDK: signing in, the unary calls, publishing, subscribing and querying, and what an account may manage.
 //!
 //! Invariants: a secret or a token goes to the authentication service and the server of its [`Endpoint`] alone, and is
 //! never logged. What may have been stored is never sent again silently: when a publish stream breaks, events whose
@@ -24,6 +24,7 @@ mod groups;
 mod ledger;
 mod outbox;
 mod publisher;
+mod query;
 mod rest;
 mod sealing;
 mod session;
@@ -52,6 +53,7 @@ pub use event::{Draft, Envelope, Event, Publisher as PublisherInfo};
 pub use group::{GroupDelivery, GroupOptions, GroupSubscriber, Lease, Settled};
 pub use groups::{GroupInfo, GroupMember, GroupSettings, GroupSummary, GroupTopic};
 pub use publisher::{AckListener, Outcome, Progress, Publisher, PublisherOptions, Refusal, Unacknowledged};
+pub use query::{Answer, Found, Parameter, ParameterValue, Query, QueryPlan};
 pub use sealing::{OpenError, OpenFailure, Opener, Overused, SealedEnvelope, Sealer};
 pub use session::{AccountCredentials, Claims, Credentials};
 pub use storage::StorageInfo;

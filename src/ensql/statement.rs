@@ -117,6 +117,11 @@ impl Statement {
     pub fn sources(&self) -> &[Source] {
         &self.sources
     }
+
+    /// The names of the results; `None` when they are events.
+    pub fn column_names(&self) -> Option<impl Iterator<Item = &str>> {
+        Some(self.columns.as_ref()?.iter().map(|column| column.name.as_str()))
+    }
 }
 
 /// What was read last, which says what is wrong with what follows.

@@ -105,6 +105,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tower", &["client", "server"]),
     ("tracing", &["*"]),
     ("tracing_subscriber", &["telemetry"]),
+    ("unicode_width", &["cli"]),
     ("utoipa", &["server"]),
     ("zeroize", &["model", "engine", "identity", "credentials", "server::root_key"]),
     ("zstd", &["engine", "server", "cli::archive"]),

@@ -5,8 +5,12 @@ mod format;
 mod jq;
 mod table;
 
-use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::{
+    fmt,
+    io::{self, BufWriter, IsTerminal as _, Write},
+};
 
+use dialoguer::console::Term;
 use serde_json::Value;
 
 use super::error::{CliError, Result};
@@ -14,6 +18,7 @@ use super::error::{CliError, Result};
 pub(super) use events::EventWriter;
 pub(super) use format::{Color, Format};
 pub(super) use jq::Jq;
+pub(super) use table::visible;
 
 /// How much is gathered before it is written; streams are also written whenever nothing more is there.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -38,30 +43,70 @@ pub(super) struct Detail {
     pub(super) value: Value,
 }
 
+/// Where output goes.
+pub(super) struct Sink {
+    pub(super) writer: Box<dyn Write + Send>,
+    /// What errors call it.
+    pub(super) name: String,
+    /// Whether it is a terminal.
+    pub(super) terminal: bool,
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").field("name", &self.name).field("terminal", &self.terminal).finish_non_exhaustive()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+impl Sink {
+    pub(super) fn stdout() -> Sink {
+        let stdout = io::stdout();
+        let terminal = stdout.is_terminal();
+        Sink { writer: Box::new(stdout), name: "standard output".to_owned(), terminal }
+    }
+}
+
 /// Where output goes and what it looks like.
 #[derive(Debug)]
 pub(super) struct Output {
-    stdout: BufWriter<io::Stdout>,
+    sink: BufWriter<Sink>,
     /// What `-o` said.
     format: Option<Format>,
     jq: Option<Jq>,
-    /// Whether standard output is a terminal.
-    terminal: bool,
     color: Color,
     quiet: bool,
 }
 
 impl Output {
     pub(super) fn new(format: Option<Format>, jq: Option<&str>, color: Color, quiet: bool) -> Result<Output> {
+        Output::over(Sink::stdout(), format, jq, color, quiet)
+    }
+
+    /// An output that goes elsewhere, such as to a file.
+    pub(super) fn over(
+        sink: Sink,
+        format: Option<Format>,
+        jq: Option<&str>,
+        color: Color,
+        quiet: bool,
+    ) -> Result<Output> {
         let jq = jq.map(Jq::compile).transpose()?;
         if jq.is_some() && matches!(&format, Some(format) if !matches!(format, Format::Json | Format::Jsonl)) {
             return Err(CliError::usage("--jq works on JSON and can't be combined with this -o")
                 .hint("leave -o away, or use `-o json`"));
         }
-        let stdout = io::stdout();
-        let terminal = stdout.is_terminal();
-        let stdout = BufWriter::with_capacity(BUFFER_BYTES, stdout);
-        Ok(Output { stdout, format, jq, terminal, color, quiet })
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, sink);
+        Ok(Output { sink, format, jq, color, quiet })
     }
 
     pub(super) fn format(&self) -> Option<&Format> {
@@ -73,7 +118,15 @@ impl Output {
     }
 
     pub(super) fn is_terminal(&self) -> bool {
-        self.terminal
+        self.sink.get_ref().terminal
+    }
+
+    /// How many columns a line may have to be seen whole; none when that does not matter, as in a file.
+    pub(super) fn width(&self) -> Option<usize> {
+        if !self.is_terminal() {
+            return None;
+        }
+        Term::stdout().size_checked().map(|(_, columns)| usize::from(columns))
     }
 
     /// Whether values are laid out for people.
@@ -83,7 +136,7 @@ impl Output {
 
     /// Whether standard output is to be colored.
     pub(super) fn is_colored(&self) -> bool {
-        self.color.applies_to(self.terminal)
+        self.color.applies_to(self.is_terminal())
     }
 
     /// Whether standard error is read by a person who wants to hear of progress.
@@ -166,12 +219,16 @@ impl Output {
 
     /// Bytes as they are.
     pub(super) fn text(&mut self, bytes: &[u8]) -> Result<()> {
-        self.stdout.write_all(bytes).map_err(|error| CliError::output(&error))
+        self.sink.write_all(bytes).map_err(|error| self.failed(&error))
     }
 
     /// Sends what was gathered on its way.
     pub(super) fn flush(&mut self) -> Result<()> {
-        self.stdout.flush().map_err(|error| CliError::output(&error))
+        self.sink.flush().map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &io::Error) -> CliError {
+        CliError::not_written(error, &self.sink.get_ref().name)
     }
 
     /// Tells the person something, on standard error. With `-o json` a program is listening there, too.
@@ -183,7 +240,7 @@ impl Output {
 }
 
 /// Refuses the formats that only events have.
-fn events_only() -> CliError {
+pub(super) fn events_only() -> CliError {
     CliError::usage("raw and template are formats for events").hint("use -o table, json, jsonl, yaml or csv")
 }
 

@@ -1,0 +1,83 @@
+//! `ensign query`: asks a topic with EnSQL.
+//!
+//! `run` is the way of a query from its text to its output, `writer` the formats, `mistake` what is said of a query that is wrong.
+
+mod event_row;
+mod fields;
+mod grid;
+mod input;
+mod mistake;
+mod parameter;
+mod run;
+mod table;
+mod writer;
+
+use std::path::PathBuf;
+
+use super::{
+    Context,
+    error::{CliError, Result},
+};
+use crate::client::Query;
+use parameter::ParameterArg;
+use run::Runner;
+
+/// Ask a topic with EnSQL
+///
+/// Without an argument, the query is read from standard input. The result is a table on a terminal, and otherwise
+/// JSON lines; how many rows there were, and how long it took, is said on standard error.
+///
+/// SELECT * gives the events: their offset, as _offset, and the fields of their data. Of data that is no JSON object there is one
+/// field, data. With -o raw it is the data and nothing else.
+///
+/// A query sees what is committed when it begins, and ends. `ensign tail` goes on with what comes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  $ ensign query 'SELECT * FROM flights LIMIT 10'
+  $ ensign query 'SELECT carrier, count(*) AS n FROM flights GROUP BY carrier ORDER BY n DESC' -o csv
+  $ ensign query 'SELECT * FROM orders WHERE total > :min AND country = :country' --param min=100 --param country=DE
+  $ ensign query -f report.sql -o json > report.json
+
+Values of parameters: 12 is a whole number, 1.5 and 1e3 are floats, true and false are what they are, null is
+NULL, x'00ff' is bytes, '12' and \"12\" are texts, and so is everything else. =VALUE is for a ? in the query.")]
+pub(super) struct Args {
+    /// The query
+    #[arg(value_name = "QUERY", conflicts_with = "file")]
+    text: Option<String>,
+
+    /// Read the query from this file; - is standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// What a placeholder (:name, @name or ?) stands for; can be repeated
+    #[arg(long = "param", value_name = "NAME=VALUE")]
+    parameters: Vec<ParameterArg>,
+
+    /// Give duplicates, too
+    #[arg(long)]
+    include_duplicates: bool,
+
+    /// Leave out events under a suspended or revoked data key, instead of ending there with an error
+    #[arg(long)]
+    skip_unreadable: bool,
+}
+
+impl Args {
+    pub(super) fn run(self, context: &mut Context) -> Result<()> {
+        let text = input::text(self.text, self.file.as_deref())?.ok_or_else(|| {
+            CliError::usage("there is no query").hint("ensign query 'SELECT * FROM flights LIMIT 10', or -f FILE")
+        })?;
+        let query = Query {
+            text,
+            parameters: self.parameters.into_iter().map(|argument| argument.0).collect(),
+            include_duplicates: self.include_duplicates,
+            skip_unreadable: self.skip_unreadable,
+        };
+        context.block_on(async |context| {
+            let runner = Runner::new(context.connect().await?, context.clock.clone());
+            let summary = runner.run(&query, &mut context.output).await?;
+            summary.tell(&context.output);
+            Ok(())
+        })
+    }
+}
