@@ -40,7 +40,7 @@ pub use protobuf::WireError;
 pub use record::{IncomingEvent, PublisherMessage, parse_publisher_request};
 pub use reply::{
     Envelope, encode_publisher, frame, wrapper_bytes, write_acks, write_message, write_nack, write_row_frame,
-    write_subscribe_reply, write_wrapper_frame,
+    write_row_record, write_subscribe_reply, write_wrapper_frame,
 };
 pub use settling::{
     GroupReceipt, SubscriberRequest, parse_receipt, parse_subscribe_request, write_event_ack, write_event_nack,

@@ -114,21 +114,35 @@ pub fn write_wrapper_frame(out: &mut Vec<u8>, record: &[u8], envelope: &Envelope
     write_wrapper(out, record, envelope, extent);
 }
 
-/// Appends the frame of an `EventWrapper` with a row of a query's answer, which is JSON.
-pub fn write_row_frame(out: &mut Vec<u8>, row: &[u8], id: Rlid, topic: TopicId, created: Time) {
-    let timestamp_bytes = timestamp_bytes(created);
-    let event_bytes = 1 + delimited_bytes(row.len()) + ROW_FIELDS.len() + 1 + delimited_bytes(timestamp_bytes);
-    let wrapper_bytes =
-        ID_BYTES + TOPIC_ID_BYTES + 1 + delimited_bytes(event_bytes) + 1 + delimited_bytes(timestamp_bytes);
-    out.reserve(FRAME_HEAD_BYTES + wrapper_bytes);
-    put_frame_head(out, wrapper_bytes);
-    put_delimited(out, ID, id.as_bytes());
-    put_delimited(out, TOPIC_ID, topic.as_bytes());
+/// Appends a record with a row of a query's answer, which is JSON.
+pub fn write_row_record(out: &mut Vec<u8>, row: &[u8], created: Time) {
+    let event_bytes = row_event_bytes(row, created);
+    out.reserve(1 + delimited_bytes(event_bytes));
     out.push(EVENT);
     put_varint(out, event_bytes as u64);
     put_delimited(out, EVENT_DATA, row);
     out.extend_from_slice(&ROW_FIELDS);
     put_timestamp(out, EVENT_CREATED, created);
+}
+
+/// The length of the `Event` of a row.
+fn row_event_bytes(row: &[u8], created: Time) -> usize {
+    1 + delimited_bytes(row.len()) + ROW_FIELDS.len() + 1 + delimited_bytes(timestamp_bytes(created))
+}
+
+/// Appends the frame of an `EventWrapper` with a row of a query's answer, which is JSON.
+pub fn write_row_frame(out: &mut Vec<u8>, row: &[u8], id: Rlid, topic: TopicId, created: Time) {
+    let wrapper_bytes = ID_BYTES
+        + TOPIC_ID_BYTES
+        + 1
+        + delimited_bytes(row_event_bytes(row, created))
+        + 1
+        + delimited_bytes(timestamp_bytes(created));
+    out.reserve(FRAME_HEAD_BYTES + wrapper_bytes);
+    put_frame_head(out, wrapper_bytes);
+    put_delimited(out, ID, id.as_bytes());
+    put_delimited(out, TOPIC_ID, topic.as_bytes());
+    write_row_record(out, row, created);
     put_timestamp(out, COMMITTED, created);
 }
 

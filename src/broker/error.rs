@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{FetchError, OpenError},
-    ensql::{ExecutionError, QueryError, RangeError},
+    ensql::{ExecutionError, QueryError},
     model::{Code, NameError, Offset, PolicyError, TopicState},
     store::RecordError,
 };
@@ -50,8 +50,6 @@ pub enum InvalidRequest {
     #[error("invalid query")]
     EmptyQuery,
     #[error(transparent)]
-    Query(#[from] RangeError),
-    #[error(transparent)]
     Statement(QueryError),
     #[error("a query reads one topic")]
     SeveralTopics,
@@ -65,6 +63,8 @@ pub enum InvalidRequest {
     GroupName,
     #[error("missing consumer group")]
     MissingGroup,
+    #[error("a consumer group's query says where to read only: SELECT * FROM topics, with OFFSET or AFTER")]
+    GroupRange,
     #[error("a consumer group has no end: BEFORE cannot be used in its query")]
     GroupEnd,
     #[error("the delivery timeout of a consumer group must be more than 0 and at most 24 hours")]

@@ -17,6 +17,7 @@ mod cursor;
 mod directory;
 mod entry;
 mod error;
+mod filter;
 mod group;
 mod handle;
 mod info;
@@ -41,6 +42,7 @@ pub use access::Operation;
 pub use directory::Directory;
 pub use entry::{Availability, TopicEntry};
 pub use error::{BrokerError, Cause, FailedRequest, InvalidRequest, OpenBrokerError};
+pub use filter::Matches;
 pub use group::{
     Acks, EventForm, GroupCounts, GroupInfo, GroupLag, GroupSettings, GroupSummary, GroupTopicInfo, JoinRequest,
     Member, MemberInfo, Receipt, Terms, Verdict,
@@ -54,13 +56,15 @@ pub use policy::PolicyRequest;
 pub use project::ProjectTotals;
 pub use publish::{PublishSession, Refusal, Slot};
 pub use query::{EventView, Explained, Found, Query, QueryRequest, ReadRange, Rows, Selection, ShowEvent};
-pub use subscribe::SubscribeRequest;
+pub use subscribe::{SubscribeRequest, SubscriptionQuery};
 pub use subscription::{Delivery, Next, Subscription};
 pub use topics::NewTopic;
 
 /// What a query is asked with and told by, in the language's own words.
 pub use crate::ensql::{Explanation, Parameter, Shape, Value as ParameterValue};
 
+#[cfg(test)]
+mod filter_tests;
 #[cfg(test)]
 mod subscription_tests;
 #[cfg(test)]

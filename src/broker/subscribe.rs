@@ -1,7 +1,7 @@
 //! Opening a subscription: what a subscriber asks for becomes cursors in the topics that it means.
 //!
 //! A subscription is registered before anybody is told that it is ready: its cursors stand where they will start, and
-//! what `now` and ages mean is settled by this machine's clock.
+//! what `now` and ages mean is settled by this machine's clock. What its query wants of the events is a filter.
 //!
 //! What it does not do: read, write messages, remember positions.
 
@@ -11,11 +11,13 @@ use super::{
     Availability, Broker, BrokerError, InvalidRequest, Lags, Subscription, TopicEntry,
     access::Operation,
     cursor::{self, Cursor, Place},
+    filter::Filter,
+    query::{Running, ShowEvent},
     subscription::Follow,
 };
 use crate::{
     engine::FetchError,
-    ensql::{RangeQuery, TopicRange},
+    ensql::{EventType, Parameter, Statement},
     model::{Position, Principal, ProjectId, TopicId},
 };
 
@@ -24,10 +26,19 @@ use crate::{
 pub struct SubscribeRequest {
     /// Names, ULIDs or hashes; none: all topics of the project.
     pub topics: Vec<String>,
-    /// EnSQL that says where to start and stop.
-    pub query: Option<String>,
+    /// Where to start and stop, and what is wanted of the events.
+    pub query: Option<SubscriptionQuery>,
     /// Leave out what is under a suspended or revoked data key, instead of ending there.
     pub skip_unreadable: bool,
+}
+
+/// The query of a subscription.
+#[derive(Debug, Clone)]
+pub struct SubscriptionQuery {
+    /// EnSQL.
+    pub text: String,
+    pub parameters: Vec<Parameter>,
+    pub show: ShowEvent,
 }
 
 impl Broker {
@@ -56,16 +67,24 @@ impl Broker {
         let changes = self.directory().changes(project);
         let seen = *changes.borrow();
         let entries = self.chosen_topics(project, &request.topics)?;
-        let chosen: Vec<_> = match &request.query {
-            Some(text) => {
-                let query = RangeQuery::parse(text).map_err(InvalidRequest::Query)?;
-                self.ranges(project, &entries, query)?
+        let mut filter = None;
+        let chosen: Vec<Range> = match &request.query {
+            Some(query) => {
+                let statement = Statement::parse(&query.text).map_err(InvalidRequest::Statement)?;
+                statement.require_endless().map_err(InvalidRequest::Statement)?;
+                let plan = statement.bind(&query.parameters).map_err(InvalidRequest::Statement)?;
+                let ranges = self.ranges(project, &entries, &statement)?;
+                if !statement.is_range() || ranges.iter().any(|range| range.event_type.is_some()) {
+                    let running = Running::new(plan, self.clock.now(), query.show);
+                    filter = Some(Filter::new(running, &ranges, self.workers.clone()));
+                }
+                ranges
             }
-            None => entries.into_iter().map(|entry| (entry, None, None)).collect(),
+            None => entries.into_iter().map(Range::from_now_on).collect(),
         };
         let follows = (request.topics.is_empty() && request.query.is_none()).then_some(Follow { changes, seen });
-        let mut subscription = Subscription::new(self.clone(), lags.clone(), project, follows, request);
-        for (entry, from, until) in chosen {
+        let mut subscription = Subscription::new(self.clone(), lags.clone(), project, follows, request, filter);
+        for Range { entry, from, until, .. } in chosen {
             // BEFORE alone means everything that lies before, not what comes from now on.
             let default = if until.is_some() { Position::Start } else { Position::End };
             if let Some(cursor) = subscription.cursor(entry, from.unwrap_or(default), until).await? {
@@ -80,15 +99,16 @@ impl Broker {
         &self,
         project: ProjectId,
         entries: &[Arc<TopicEntry>],
-        query: RangeQuery,
+        statement: &Statement,
     ) -> Result<Vec<Range>, BrokerError> {
         let mut wanted: HashMap<TopicId, &Arc<TopicEntry>> = entries.iter().map(|entry| (entry.id(), entry)).collect();
         let mut chosen = Vec::new();
-        for TopicRange { topic, from, until } in query.topics {
-            let named = self.directory().resolve(project, &topic).ok_or(InvalidRequest::UnknownTopicInQuery)?;
+        for source in statement.sources() {
+            let (named, event_type) = self.query_topic(project, source)?;
+            let (from, until) = (source.from, source.until);
             match wanted.remove(&named.id()) {
-                Some(entry) => chosen.push((entry.clone(), from, until)),
-                None if chosen.iter().any(|(entry, ..)| entry.id() == named.id()) => {
+                Some(entry) => chosen.push(Range { entry: entry.clone(), event_type, from, until }),
+                None if chosen.iter().any(|range| range.entry.id() == named.id()) => {
                     return Err(InvalidRequest::TopicTwiceInQuery.into());
                 }
                 None => return Err(InvalidRequest::UnknownTopicInQuery.into()),
@@ -98,8 +118,21 @@ impl Broker {
     }
 }
 
-/// A topic, where to start in it, and what to stop before.
-pub(super) type Range = (Arc<TopicEntry>, Option<Position>, Option<Position>);
+/// A part of a topic that is to be read.
+pub(super) struct Range {
+    pub(super) entry: Arc<TopicEntry>,
+    /// Which of its events are meant, unless all are.
+    pub(super) event_type: Option<EventType>,
+    /// Where to start, and what to stop before, if that is said.
+    pub(super) from: Option<Position>,
+    pub(super) until: Option<Position>,
+}
+
+impl Range {
+    fn from_now_on(entry: Arc<TopicEntry>) -> Range {
+        Range { entry, event_type: None, from: None, until: None }
+    }
+}
 
 impl Subscription {
     /// A cursor in a topic; none when it has been destroyed meanwhile.

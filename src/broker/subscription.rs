@@ -9,6 +9,8 @@
 //! created later; one whose topics are all destroyed ends, and so does one whose query names a topic that is destroyed, since
 //! without that topic it is not what was asked for. What all its cursors hold is bounded by bytes.
 //!
+//! When its query wants less than all of the events, a [`Filter`] looks at each slice before it is given. Others pay nothing for that.
+//!
 //! What it does not do: write messages, remember positions.
 
 use std::{
@@ -24,6 +26,7 @@ use tokio::sync::watch;
 use super::{
     Availability, Broker, BrokerError, Lags, SubscribeRequest, TopicEntry,
     cursor::{self, Cursor, Until},
+    filter::{Filter, Matches},
 };
 use crate::{
     engine::{FetchError, Slice},
@@ -55,6 +58,8 @@ pub struct Subscription {
     /// Set when topics that are created later belong to the subscription.
     follows: Option<Follow>,
     losing: Losing,
+    /// What is wanted of the events, unless that is all of them.
+    filter: Option<Filter>,
     /// Whether [`Subscription::is_ready`] said so since the last time that something was given.
     promised: bool,
     /// How many cursors were looked at so far, for tests.
@@ -92,7 +97,9 @@ pub struct Delivery {
 #[derive(Debug)]
 pub enum Next {
     Events(Delivery),
-    /// [`Subscription::is_ready`] promised more than there is: nothing can be given without waiting.
+    /// What the subscription's query wants of the next events.
+    Matches(Matches),
+    /// [`Subscription::is_ready`] promised more than there is: nothing can be given without waiting, or without looking on.
     Passed,
     /// Everything up to where the subscription was to stop has been given.
     Finished,
@@ -114,6 +121,7 @@ impl Subscription {
         project: ProjectId,
         follows: Option<Follow>,
         request: &SubscribeRequest,
+        filter: Option<Filter>,
     ) -> Subscription {
         Subscription {
             broker,
@@ -129,6 +137,7 @@ impl Subscription {
             passing: None,
             follows,
             losing: if request.query.is_some() { Losing::Ends } else { Losing::Never },
+            filter,
             promised: false,
             #[cfg(test)]
             looks: 0,
@@ -153,8 +162,40 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// When stored events can't be read; the subscription can't be used any more.
+    /// When stored events can't be read, or what the query makes of them is too large; the subscription can't be used any
+    /// more.
     pub async fn next(&mut self) -> Result<Next, BrokerError> {
+        if self.filter.is_some() { self.matching().await } else { self.read().await }
+    }
+
+    /// What the filter finds in the next events.
+    async fn matching(&mut self) -> Result<Next, BrokerError> {
+        let is_looking = self.filter.as_ref().is_some_and(Filter::is_looking);
+        if !is_looking {
+            if self.filter.as_ref().is_some_and(Filter::is_finished) {
+                return Ok(Next::Finished);
+            }
+            let delivery = match self.read().await? {
+                Next::Events(delivery) => delivery,
+                other => return Ok(other),
+            };
+            let now = self.broker.clock.now();
+            if let Some(filter) = &mut self.filter {
+                filter.begin(delivery, now);
+            }
+        }
+        if let Some(filter) = &mut self.filter
+            && let Some(matches) = filter.looked().await?
+        {
+            return Ok(Next::Matches(matches));
+        }
+        // However long nothing matches, others have their turn, and what ends the subscription is noticed.
+        tokio::task::yield_now().await;
+        Ok(Next::Passed)
+    }
+
+    /// The next events, whatever the filter makes of them.
+    async fn read(&mut self) -> Result<Next, BrokerError> {
         loop {
             self.follow_changes().await?;
             if let Some(next) = self.poll_cursors().await? {
@@ -177,11 +218,17 @@ impl Subscription {
         self.skipped
     }
 
+    /// How many events, or rows of events, did not match because their data can't be decoded; none when nobody looks.
+    pub fn undecodable(&self) -> Option<u64> {
+        self.filter.as_ref().map(Filter::undecodable)
+    }
+
     /// Whether events can be given without waiting, unless they turn out not to be wanted or not to be readable:
     /// [`Next::Passed`] says so.
     pub fn is_ready(&mut self) -> bool {
         self.collect_woken();
         self.promised |= !self.ready.is_empty() || !self.in_order.is_empty();
+        self.promised |= self.filter.as_ref().is_some_and(Filter::is_looking);
         self.promised
     }
 

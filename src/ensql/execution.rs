@@ -6,7 +6,7 @@
 use std::collections::{BinaryHeap, HashMap, HashSet};
 
 use super::{
-    ExecutionError, Input, Plan, Value,
+    EventType, ExecutionError, Input, Plan, Value,
     aggregate::{Accumulator, Aggregate},
     evaluate::Row,
     key,
@@ -151,11 +151,8 @@ impl Execution {
             return Ok(Outcome::Skip);
         }
         let plan = &self.plan;
-        if plan.event_type.as_ref().is_some_and(|wanted| !wanted.accepts(input.type_name, input.type_version)) {
-            return Ok(Outcome::Skip);
-        }
         let row = Row { input: Some(input), fields, now: self.now, ..Row::default() };
-        if plan.filter.as_ref().is_some_and(|filter| filter.truth(&row) != Some(true)) {
+        if !plan.takes(input, &row) {
             return Ok(Outcome::Skip);
         }
         if let Some(groups) = &plan.groups {
@@ -231,6 +228,12 @@ impl Execution {
 
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// Goes on with events of this type alone, and at this time. For whoever reads several topics, and for a long time.
+    pub fn go_on(&mut self, event_type: Option<&EventType>, now: Time) {
+        self.plan.event_type = event_type.cloned();
+        self.now = now;
     }
 
     /// Ends the query.

@@ -3,39 +3,11 @@
 use std::borrow::Cow;
 
 pub use super::decode::fuzzing::{fuzz_data, fuzz_json};
-use super::{
-    Finish, Input, Metadata, Outcome, Parameter, Plan, QueryError, RangeError, RangeQuery, Statement, TopicRange, Value,
-};
+use super::{Finish, Input, Metadata, Outcome, Parameter, Plan, QueryError, Statement, Value};
 use crate::model::{Mimetype, Offset, Rlid, Time};
 
-/// A query is read or refused at a place that is in the text; one that is read means the same with quotes around its topic.
-pub fn fuzz_range(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    match RangeQuery::parse(text) {
-        Ok(query) => {
-            assert_eq!(RangeQuery::parse(&format!(" {text};")), Ok(query.clone()), "{text:?}");
-            for TopicRange { topic, .. } in query.topics.into_iter().filter(|range| !range.topic.contains(['\'', '\\']))
-            {
-                let quoted = format!("select * from other, '{topic}'");
-                let read = RangeQuery::parse(&quoted).map(|again| again.topics.into_iter().map(|range| range.topic));
-                let alone = topic == "other";
-                assert_eq!(read.is_err(), alone, "{text:?}");
-                assert!(alone || read.is_ok_and(|mut topics| topics.nth(1) == Some(topic)), "{text:?}");
-            }
-        }
-        Err(RangeError::Empty) => assert!(text.trim().is_empty()),
-        Err(RangeError::Syntax { position, near, .. }) => {
-            let text = text.trim();
-            assert!(text.is_char_boundary(position), "position {position} in {text:?}");
-            assert!(text.contains(&near), "{near:?} in {text:?}");
-        }
-        Err(RangeError::Unsupported { position, .. }) => {
-            assert!(text.trim().is_char_boundary(position), "position {position} in {text:?}");
-        }
-    }
-}
-
-/// A query is read or refused at a place that is in the text; one that is read gives JSON, and no more than it says.
+/// A query is read or refused at a place that is in the text; one that is read names topics that mean the same in quotes, and
+/// gives JSON, and no more than it says.
 pub fn fuzz_query(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let statement = match Statement::parse(text) {
@@ -53,6 +25,16 @@ pub fn fuzz_query(data: &[u8]) {
         if let Err(error) = source.resolve(|name| name == "t") {
             check_error(&error, text.trim());
         }
+        if !source.written.contains(['\'', '\\']) {
+            let quoted = format!("select * from other, '{}' ;", source.written);
+            let read = Statement::parse(&quoted);
+            let again = read.as_ref().ok().and_then(|read| read.sources().get(1)).map(|source| &*source.written);
+            assert_eq!(again, Some(&*source.written).filter(|written| *written != "other"), "{text:?}");
+        }
+    }
+    if let Err(error) = statement.require_endless() {
+        check_error(&error, text.trim());
+        assert!(!statement.is_range(), "{text:?}");
     }
     match statement.bind(&[]) {
         Ok(plan) => run(plan),
@@ -169,22 +151,8 @@ mod tests {
     use crate::model::fuzzing::run_bounded;
 
     #[test]
-    fn ranges() {
-        let seeds: [&[u8]; 7] = [
-            b"SELECT * FROM flights OFFSET 5, orders.eu AFTER '-15m' BEFORE 'now','two words' BEFORE 17",
-            b"SELECT * FROM orders.eu OFFSET 12 BEFORE '2026-11-21T12:00:00Z'",
-            b"select * from 'two words' after '064zsevshm000016';",
-            b"SELECT * FROM \"quoted\" OFFSET '064zsevshm000016' -- remark",
-            b"SELECT * FROM a WHERE x = 1 LIMIT 5",
-            "SELECT * FROM straße OFFSET 1 /* a \u{1f980} */".as_bytes(),
-            b"SELECT name, other FROM x",
-        ];
-        run_bounded("a range", &seeds, fuzz_range);
-    }
-
-    #[test]
     fn queries() {
-        let seeds: [&[u8]; 9] = [
+        let seeds: [&[u8]; 13] = [
             b"SELECT a.b[0].c AS x, upper(b) || 'y', _meta.k FROM t.x.1 WHERE a > 1.5 AND NOT b LIKE '%x_' OFFSET 3 LIMIT 5;",
             b"SELECT * FROM t WHERE a IN (1, 2, 'x', NULL, 5, 6, 7, 8, 9) OR b BETWEEN :a AND ? ORDER BY a DESC NULLS LAST, b LIMIT 2",
             b"SELECT a, count(*), sum(b), avg(b), min(c), approx_percentile(b, 0.9) FROM t GROUP BY a HAVING count(*) > 1 ORDER BY 2",
@@ -193,6 +161,10 @@ mod tests {
             b"SELECT substr(a, -2, 3), replace(b, 'a', 'bb'), split_part(a, ',', -1), round(b, 2), a % b, -a / b AS q FROM t",
             b"SELECT * FROM t WHERE _committed > now() - INTERVAL '5 minutes' AND _created IS NOT NULL OR _key = x'ff6b'",
             b"SELECT date_trunc('month', a), extract(week FROM b), strftime('%Y', c), left(a, -1) FROM 't' LIMIT :p",
+            b"SELECT * FROM flights OFFSET 5, orders.eu AFTER '-15m' BEFORE 'now','two words' BEFORE 17",
+            b"SELECT * FROM orders.eu OFFSET 12 BEFORE '2026-11-21T12:00:00Z'",
+            b"select * from \"quoted\", 'two words' after '064zsevshm000016' where a = 1 limit 5;",
+            "SELECT * FROM straße OFFSET 1 /* a \u{1f980} */".as_bytes(),
             "SELECT \"straße\" FROM t /* \u{1f980} */ WHERE ((a = 'it''s') IS NOT TRUE) -- x".as_bytes(),
         ];
         run_bounded("a query", &seeds, fuzz_query);

@@ -4,8 +4,7 @@
 //! given events one after the other. It decodes nothing: [`Plan::fields`] says what of an event's data it wants, and
 //! [`Fields`] finds that.
 //!
-//! [`RangeQuery`] is the part that says where to read, in one topic or several. It is how a subscription starts in the past
-//! without leaving the Ensign API.
+//! A query of a subscription is read by the same parser. [`Statement::require_endless`] says whether it can go on for ever.
 
 mod aggregate;
 mod decode;
@@ -28,6 +27,8 @@ mod range;
 mod reference;
 mod sketch;
 mod source;
+#[cfg(test)]
+mod source_tests;
 mod source_text;
 mod statement;
 #[cfg(test)]
@@ -40,7 +41,6 @@ pub use error::{ExecutionError, QueryError};
 pub use execution::{Execution, Finish, MEMORY_BYTES_MAX, Outcome, Rows};
 pub use input::{Input, Metadata, Path, Step};
 pub use plan::{Explanation, Plan, Shape};
-pub use range::{RangeError, RangeQuery, TopicRange};
 pub use source::{EventType, ResolvedTopic, Source};
 pub use statement::{Parameter, Statement};
 pub use value::Value;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use super::{
-    EventType, Execution, Path, QueryError, Statement, Step, Value,
+    EventType, Execution, Input, Path, QueryError, Statement, Step, Value,
     aggregate::Aggregate,
+    evaluate::Row,
     expression::Expression,
     function::Function,
     source_text::Place,
@@ -198,6 +199,22 @@ impl Plan {
     /// looked at.
     pub fn fields(&self) -> &[Path] {
         &self.fields
+    }
+
+    /// Whether a row matches, whatever is then done with it. `fields` are the values of [`Plan::fields`].
+    pub fn matches<'a>(&self, input: &Input<'a>, fields: &[Value<'a>], now: Time) -> bool {
+        self.takes(input, &Row { input: Some(input), fields, now, ..Row::default() })
+    }
+
+    /// Whether an event is of a type that is wanted. Nothing else need be known of one that is not.
+    #[inline]
+    pub fn wants_type(&self, input: &Input<'_>) -> bool {
+        self.event_type.as_ref().is_none_or(|wanted| wanted.accepts(input.type_name, input.type_version))
+    }
+
+    #[inline]
+    pub(super) fn takes(&self, input: &Input<'_>, row: &Row<'_>) -> bool {
+        self.wants_type(input) && self.filter.as_ref().is_none_or(|filter| filter.truth(row) == Some(true))
     }
 
     pub fn shape(&self) -> Shape {

@@ -19,6 +19,9 @@ const WORDS_MAX: usize = 8_000;
 /// Numbers and texts of a query. More than these can't be parts of expressions.
 const LITERALS_MAX: usize = 50_000;
 
+/// The words by which it is said where to read.
+pub(super) const RANGES: [&str; 3] = ["OFFSET", "AFTER", "BEFORE"];
+
 /// Characters of the query that an error repeats.
 const NEAR_CHARS: usize = 32;
 
@@ -115,8 +118,10 @@ impl<'a> SourceText<'a> {
         tokens.shrink_to_fit();
         let (mut words, mut literals) = (0, 0);
         for token in &tokens {
-            let (count, most, what) = match token.token {
+            let (count, most, what) = match &token.token {
                 Token::Comma => continue,
+                // They stand behind each topic, of which there may be many.
+                Token::Word(word) if RANGES.iter().any(|range| word.value.eq_ignore_ascii_case(range)) => continue,
                 Token::SingleQuotedString(_) | Token::Number(..) => (&mut literals, LITERALS_MAX, "numbers and texts"),
                 _ => (&mut words, WORDS_MAX, "words and signs"),
             };

@@ -1,7 +1,7 @@
 //! A query that was read: EnSQL's clauses, with `sqlparser` for the expressions within.
 //!
 //! `SELECT * | expression [AS name], … FROM topic [WHERE …] [GROUP BY …] [HAVING …] [ORDER BY …] [LIMIT n]`, with OFFSET, AFTER and
-//! BEFORE anywhere behind the topic.
+//! BEFORE anywhere behind the topic. With several topics, as the query of a subscription may have, they stand behind each.
 //!
 //! `sqlparser` recurs for what is nested, and so does dropping what it has read, a level for each operator in a row. Both are
 //! bounded, and happen on a stack with room for the worst that fits within the bounds, whatever the caller's stack is.
@@ -19,11 +19,9 @@ use super::{
     aggregate::Aggregate,
     expression::Expression,
     plan::{Column, Order},
-    source::end_of_name,
-    source_text::{EnSql, Place, SourceText, unquote, unquote_name},
+    source_text::{EnSql, Place, RANGES, SourceText, unquote, unquote_name},
     translate::{Clause, ParameterName, Translator},
 };
-use crate::model::{Offset, Position, Rlid};
 
 /// Levels that `sqlparser` may recur.
 const NESTING_MAX: usize = 50;
@@ -55,6 +53,8 @@ pub struct Statement {
     pub(super) aggregates: Vec<Aggregate>,
     pub(super) parameters: Vec<ParameterName>,
     pub(super) texts: Texts,
+    /// The first part that can't be given before the last event is known, or that remembers every result.
+    ending: Option<(&'static str, Place)>,
 }
 
 /// LIMIT's number, or what stands for it.
@@ -83,7 +83,7 @@ pub struct Parameter {
 
 /// The clauses, in the order in which they may follow each other. OFFSET, AFTER and BEFORE may be anywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+pub(super) enum Stage {
     From,
     Where,
     GroupBy,
@@ -109,7 +109,7 @@ impl Statement {
         let translator = Translator::new(&source, marks.map(|token| token.span.start).collect());
         let ends = tokens.iter().map(|token| token.span.end).collect();
         let parser = Parser::new(&EnSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
-        let reader = Reader { source: &source, ends, parser, translator, behind: Behind::Source };
+        let reader = Reader { source: &source, ends, parser, translator, behind: Behind::Source, endings: Vec::new() };
         reader.statement()
     }
 
@@ -122,23 +122,45 @@ impl Statement {
     pub fn column_names(&self) -> Option<impl Iterator<Item = &str>> {
         Some(self.columns.as_ref()?.iter().map(|column| column.name.as_str()))
     }
+
+    /// Whether it gives whatever it reads, as it is stored. Which types of events it reads its sources say.
+    pub fn is_range(&self) -> bool {
+        let Statement { columns, filter, limit, ending, .. } = self;
+        columns.is_none() && filter.is_none() && limit.is_none() && ending.is_none()
+    }
+
+    /// Makes sure that it can be run over events that never end: each result depends on one event alone.
+    ///
+    /// # Errors
+    ///
+    /// With the first part for which that is not so.
+    pub fn require_endless(&self) -> Result<(), QueryError> {
+        match &self.ending {
+            Some((what, place)) => {
+                Err(place.error(format!("{what} is not possible in the query of a subscription, which never ends")))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 /// What was read last, which says what is wrong with what follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Behind {
+pub(super) enum Behind {
     Source,
     Offset,
     Other(Stage),
 }
 
-struct Reader<'a> {
-    source: &'a SourceText<'a>,
+pub(super) struct Reader<'a> {
+    pub(super) source: &'a SourceText<'a>,
     /// Where each token ends.
     ends: Vec<Location>,
     parser: Parser<'a>,
     translator: Translator<'a>,
-    behind: Behind,
+    pub(super) behind: Behind,
+    /// What can't be given before the last event is known, and where it stands.
+    endings: Vec<(&'static str, usize)>,
 }
 
 impl Reader<'_> {
@@ -146,8 +168,11 @@ impl Reader<'_> {
         if !self.keyword("SELECT") {
             return Err(self.error("invalid query type"));
         }
+        let start = self.position();
         let distinct = self.keyword("DISTINCT");
-        if !distinct {
+        if distinct {
+            self.endings.push(("DISTINCT", start));
+        } else {
             self.keyword("ALL");
         }
         let columns = self.columns()?;
@@ -169,6 +194,7 @@ impl Reader<'_> {
             aggregates: Vec::new(),
             parameters: Vec::new(),
             texts: Texts::default(),
+            ending: None,
         };
         self.clauses(&mut statement)?;
         statement.is_grouped |= statement.having.is_some() || !self.translator.aggregates.is_empty();
@@ -177,6 +203,9 @@ impl Reader<'_> {
                 .source
                 .error_at(0, "SELECT * gives whole events; name fields for DISTINCT, GROUP BY and aggregates"));
         }
+        let aggregate = self.translator.first_aggregate.map(|at| ("an aggregate", self.source.byte(at)));
+        let first = self.endings.into_iter().chain(aggregate).min_by_key(|(_, position)| *position);
+        statement.ending = first.map(|(what, position)| (what, self.source.place(position)));
         statement.fields = self.translator.fields;
         statement.aggregates = self.translator.aggregates;
         statement.parameters = self.translator.parameters;
@@ -256,105 +285,10 @@ impl Reader<'_> {
         Ok(Column { name, expression, place })
     }
 
-    fn sources(&mut self) -> Result<Vec<Source>, QueryError> {
-        let mut sources: Vec<Source> = Vec::new();
-        loop {
-            let place = self.source.place(self.position());
-            let (written, quoted) = self.topic()?;
-            if sources.iter().any(|known| known.written == written) {
-                return Err(place.error("topic has already been named"));
-            }
-            let mut source = Source::new(written, quoted, place);
-            self.behind = Behind::Source;
-            while self.range(&mut source)? {}
-            sources.push(source);
-            if *self.peek() != Token::Comma {
-                return Ok(sources);
-            }
-            self.advance();
-        }
-    }
-
-    /// A name in quotes, or letters, digits, `_`, `-`, `.` and `*` that stand together.
-    fn topic(&mut self) -> Result<(String, bool), QueryError> {
-        let quoted = match self.peek() {
-            Token::SingleQuotedString(name) => Some(unquote(name)),
-            Token::Word(Word { value, quote_style: Some(quote), .. }) => Some(unquote_name(value, Some(*quote))),
-            _ => None,
-        };
-        if let Some(name) = quoted.filter(|name| !name.is_empty()) {
-            self.advance();
-            return Ok((name, true));
-        }
-        let start = self.position();
-        let end = end_of_name(self.source, start).map_err(|at| {
-            self.source.error_at(at, if at == start { "invalid topic identifier" } else { "invalid from clause" })
-        })?;
-        let name = &self.source.text[start..end];
-        if !name.starts_with(|first: char| first.is_alphanumeric() || first == '_') {
-            return Err(self.error("invalid topic identifier"));
-        }
-        while self.position() < end && *self.peek() != Token::EOF {
-            self.advance();
-        }
-        Ok((name.to_owned(), false))
-    }
-
-    /// Reads one of OFFSET, AFTER and BEFORE, if it is there.
-    fn range(&mut self, source: &mut Source) -> Result<bool, QueryError> {
-        let starts = self.is_keyword("OFFSET") || self.is_keyword("AFTER");
-        if starts && source.from.is_some() {
-            let immediately = self.behind == Behind::Offset;
-            return Err(self.error(if immediately { "invalid offset clause" } else { "offset has already been set" }));
-        }
-        if self.keyword("OFFSET") {
-            source.from = Some(self.offset()?);
-            self.behind = Behind::Offset;
-        } else if self.keyword("AFTER") {
-            source.from = Some(behind(self.place("invalid after clause")?));
-            self.behind = Behind::Offset;
-        } else if source.until.is_none() && self.keyword("BEFORE") {
-            source.until = Some(self.place("invalid before clause")?);
-            self.behind = Behind::Source;
-        } else {
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// `OFFSET n` skips the first n events of the topic; `OFFSET 'id'` starts with that event.
-    fn offset(&mut self) -> Result<Position, QueryError> {
-        let position = match self.peek() {
-            Token::Number(digits, _) => {
-                let skipped: u64 = digits.parse().map_err(|_| self.error("could not parse offset"))?;
-                Position::Offset(Offset::FIRST.plus(skipped))
-            }
-            Token::Minus => return Err(self.error("could not parse offset")),
-            Token::SingleQuotedString(id) => {
-                Position::Event(Rlid::parse(id).map_err(|_| self.error("could not parse offset"))?)
-            }
-            _ => return Err(self.error("invalid offset")),
-        };
-        self.advance();
-        Ok(position)
-    }
-
-    /// An offset, or any position in quotes.
-    fn place(&mut self, what: &'static str) -> Result<Position, QueryError> {
-        let position = match self.peek() {
-            Token::Number(digits, _) => digits.parse().ok().map(|offset| Position::Offset(Offset::new(offset))),
-            Token::SingleQuotedString(text) => text.parse().ok(),
-            _ => None,
-        };
-        let position = position.ok_or_else(|| self.error(what))?;
-        self.advance();
-        Ok(position)
-    }
-
     fn clauses(&mut self, statement: &mut Statement) -> Result<(), QueryError> {
         let mut stage = Stage::From;
         loop {
-            if ["OFFSET", "AFTER", "BEFORE"].iter().any(|word| self.is_keyword(word)) {
+            if RANGES.iter().any(|word| self.is_keyword(word)) {
                 let [source] = statement.sources.as_mut_slice() else {
                     return Err(self.error("with several topics, OFFSET, AFTER and BEFORE stand behind each topic"));
                 };
@@ -395,6 +329,14 @@ impl Reader<'_> {
 
     /// One clause, at its first word.
     fn clause(&mut self, stage: Stage, statement: &mut Statement) -> Result<(), QueryError> {
+        let ending = match stage {
+            Stage::From | Stage::Where | Stage::Limit => None,
+            Stage::GroupBy => Some("GROUP BY"),
+            Stage::Having => Some("HAVING"),
+            Stage::OrderBy => Some("ORDER BY"),
+        };
+        let start = self.position();
+        self.endings.extend(ending.map(|what| (what, start)));
         self.advance();
         match stage {
             Stage::From => {}
@@ -565,7 +507,7 @@ impl Reader<'_> {
         self.source.text.get(start..end).unwrap_or_default().to_owned()
     }
 
-    fn keyword(&mut self, keyword: &str) -> bool {
+    pub(super) fn keyword(&mut self, keyword: &str) -> bool {
         let found = self.is_keyword(keyword);
         if found {
             self.advance();
@@ -573,15 +515,15 @@ impl Reader<'_> {
         found
     }
 
-    fn is_keyword(&self, keyword: &str) -> bool {
+    pub(super) fn is_keyword(&self, keyword: &str) -> bool {
         matches!(self.peek(), Token::Word(word) if is(word, keyword))
     }
 
-    fn peek(&self) -> &Token {
+    pub(super) fn peek(&self) -> &Token {
         &self.parser.peek_token_ref().token
     }
 
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.parser.advance_token();
     }
 
@@ -589,28 +531,18 @@ impl Reader<'_> {
         self.parser.peek_token_ref().span.start
     }
 
-    fn position(&self) -> usize {
+    pub(super) fn position(&self) -> usize {
         let next = self.parser.peek_token_ref();
         if next.token == Token::EOF { self.source.text.len() } else { self.source.byte(next.span.start) }
     }
 
-    fn error(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> QueryError {
+    pub(super) fn error(&self, what: impl Into<std::borrow::Cow<'static, str>>) -> QueryError {
         self.source.error_at(self.position(), what)
     }
 }
 
 fn is(word: &Word, keyword: &str) -> bool {
     word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword)
-}
-
-/// The place right behind an event or a time.
-fn behind(position: Position) -> Position {
-    match position {
-        Position::Offset(offset) => Position::Offset(offset.plus(1)),
-        Position::Event(id) => Position::Event(id.plus(1)),
-        Position::Time(time) => Position::Time(time.plus_nanos(1)),
-        other => other,
-    }
 }
 
 /// `sqlparser` says where an error is in its text.

@@ -49,6 +49,8 @@ pub use start::{Server, ServerOptions, StartError, Storage, TOKEN_KEY_AGE};
 pub use tls::{AuthorityError, Certificates, LocalAuthority, LocalName, TlsError, TlsFiles, TlsIdentity, TlsOptions};
 
 #[cfg(test)]
+mod filter_tests;
+#[cfg(test)]
 mod group_tests;
 #[cfg(test)]
 mod query_tests;

@@ -29,7 +29,7 @@ use crate::{
 /// many events that were, and how many could not be decoded. Whoever does not know them notices nothing.
 const SKIP_HEADER: &str = "x-ensign-skip-unreadable";
 const SKIPPED_TRAILER: &str = "x-ensign-skipped-events";
-const UNDECODABLE_TRAILER: &str = "x-ensign-undecodable-events";
+pub(super) const UNDECODABLE_TRAILER: &str = "x-ensign-undecodable-events";
 
 /// How many bytes are sent together: what one HTTP/2 frame can hold. Only a single event makes a chunk larger.
 const CHUNK_BYTES: usize = FRAME_BYTES_MAX as usize;
@@ -107,7 +107,12 @@ impl QueryStream {
 
 /// What the broker is asked. There are no duplicates yet that could be included or not.
 pub(super) fn request(asked: ensign::Query, skip_unreadable: bool) -> QueryRequest {
-    let parameters = asked.params.into_iter().map(|parameter| {
+    QueryRequest { text: asked.query, parameters: parameters(asked.params), skip_unreadable, show }
+}
+
+/// The values that come with a query.
+pub(super) fn parameters(given: Vec<ensign::Parameter>) -> Vec<Parameter> {
+    let parameters = given.into_iter().map(|parameter| {
         let value = match parameter.value {
             None => ParameterValue::Null,
             Some(parameter::Value::I(number)) => ParameterValue::Int(number),
@@ -118,7 +123,7 @@ pub(super) fn request(asked: ensign::Query, skip_unreadable: bool) -> QueryReque
         };
         Parameter { name: parameter.name, value }
     });
-    QueryRequest { text: asked.query, parameters: parameters.collect(), skip_unreadable, show }
+    parameters.collect()
 }
 
 /// Shows the broker what a record says of itself.

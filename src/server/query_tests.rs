@@ -17,12 +17,12 @@ use crate::{
     sys::{Clock, Entropy},
 };
 
-struct Peer {
-    server: Server,
-    client: EnsignClient<Channel>,
+pub(super) struct Peer {
+    pub(super) server: Server,
+    pub(super) client: EnsignClient<Channel>,
     token: MetadataValue<tonic::metadata::Ascii>,
     project: ProjectId,
-    topic: Bytes,
+    pub(super) topic: Bytes,
 }
 
 /// A query's answer.
@@ -34,7 +34,7 @@ struct Answer {
 }
 
 impl Peer {
-    async fn new() -> Peer {
+    pub(super) async fn new() -> Peer {
         let options = ServerOptions {
             server_id: "test".to_owned(),
             ..ServerOptions::new(SocketAddr::from(([127, 0, 0, 1], 0)), Storage::Memory)
@@ -52,14 +52,14 @@ impl Peer {
         peer
     }
 
-    fn authorized<T>(&self, message: T) -> Request<T> {
+    pub(super) fn authorized<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", self.token.clone());
         request
     }
 
     /// Publishes events, and waits until all are acked.
-    async fn publish(&mut self, events: Vec<Event>) {
+    pub(super) async fn publish(&mut self, events: Vec<Event>) {
         let open = OpenStream { client_id: "me".to_owned(), topics: Vec::new() };
         let count = events.len();
         let topic_id = self.topic.clone();
@@ -116,17 +116,17 @@ fn bearer(token: &str) -> MetadataValue<tonic::metadata::Ascii> {
     format!("Bearer {token}").parse().unwrap()
 }
 
-fn data(wrapper: &EventWrapper) -> String {
+pub(super) fn data(wrapper: &EventWrapper) -> String {
     String::from_utf8(Event::decode(&*wrapper.event).unwrap().data.to_vec()).unwrap()
 }
 
-fn json(text: &str) -> Event {
+pub(super) fn json(text: &str) -> Event {
     let schema = Type { name: "flight".to_owned(), major_version: 1, ..Type::default() };
     let metadata = [("lane".to_owned(), "fast".to_owned())].into();
     Event { data: text.to_owned().into(), mimetype: 50, r#type: Some(schema), metadata, ..Event::default() }
 }
 
-fn given(name: &str, value: Value) -> Parameter {
+pub(super) fn given(name: &str, value: Value) -> Parameter {
     Parameter { name: name.to_owned(), value: Some(value) }
 }
 

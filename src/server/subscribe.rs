@@ -19,6 +19,7 @@ use super::{
     group::{GroupHeaders, asked_group},
     listen::FRAME_BYTES_MAX,
     node::{Node, SUBSCRIBE},
+    query::{self, UNDECODABLE_TRAILER},
     stream::{MessageReader, StreamEnd},
     verdicts::{Listening, Settling, Tally},
 };
@@ -30,8 +31,9 @@ use crate::{
             subscribe_reply::Embed as Reply, subscribe_request::Embed as Asked,
         },
     },
-    broker::{self, BrokerError, Delivery, JoinRequest, Member, Next, Subscription, TopicEntry},
-    model::{Principal, ProjectId},
+    broker::{self, BrokerError, JoinRequest, Matches, Member, Next, Subscription, SubscriptionQuery, TopicEntry},
+    engine::EventRef,
+    model::{Principal, ProjectId, TopicId},
     telemetry::Online,
 };
 
@@ -109,6 +111,13 @@ impl Reading {
         }
     }
 
+    fn undecodable(&self) -> Option<u64> {
+        match self {
+            Reading::Alone(subscription) => subscription.undecodable(),
+            Reading::InGroup(_) => None,
+        }
+    }
+
     fn topics(&self) -> Vec<Arc<TopicEntry>> {
         match self {
             Reading::Alone(subscription) => subscription.topics().cloned().collect(),
@@ -137,6 +146,9 @@ impl SubscribeStream {
                 if self.skips {
                     let skipped = delivering.reading.skipped().into();
                     status.metadata_mut().insert(SKIPPED_TRAILER, skipped);
+                }
+                if let Some(undecodable) = delivering.reading.undecodable() {
+                    status.metadata_mut().insert(UNDECODABLE_TRAILER, undecodable.into());
                 }
                 (delivering.counts.acks, delivering.counts.nacks) = tally.counts();
                 delivering.close(&reply).await;
@@ -181,7 +193,7 @@ impl SubscribeStream {
         let broker = &self.node.broker;
         let Some(group) = asked.group.take() else {
             self.group.require_none()?;
-            let request = request(asked, self.skips)?;
+            let request = request(asked, self.skips);
             let subscription = broker.subscribe(self.project, &request, &self.node.lags).await;
             return subscription.map(Box::new).map(Reading::Alone).map_err(|error| broker_status(&error));
         };
@@ -192,7 +204,7 @@ impl SubscribeStream {
             settings,
             topic_offsets: group.topic_offsets.into_iter().collect(),
             client_id: asked.client_id.clone(),
-            subscribe: request(asked, self.skips)?,
+            subscribe: request(asked, self.skips),
             address: self.peer.to_string(),
         };
         let member = broker.join(&self.principal, self.project, &request).await;
@@ -200,13 +212,27 @@ impl SubscribeStream {
     }
 }
 
-/// What the broker is asked for; what this version does not serve is refused, not ignored.
-fn request(asked: WireSubscription, skip_unreadable: bool) -> Result<broker::SubscribeRequest, Status> {
-    let query = asked.query.filter(|query| !query.query.is_empty() || !query.params.is_empty());
-    if query.as_ref().is_some_and(|query| !query.params.is_empty()) {
-        return Err(Status::unimplemented("parameters in the query of a subscription are not served by this version"));
+/// What the broker is asked for. A query without a text is none.
+fn request(asked: WireSubscription, skip_unreadable: bool) -> broker::SubscribeRequest {
+    let query = asked.query.filter(|query| !query.query.is_empty()).map(|query| SubscriptionQuery {
+        text: query.query,
+        parameters: query::parameters(query.params),
+        show: query::show,
+    });
+    broker::SubscribeRequest { topics: asked.topics, query, skip_unreadable }
+}
+
+/// What is said of an event besides its record.
+#[inline]
+fn envelope<'a>(topic: TopicId, event: &EventRef<'a>) -> Envelope<'a> {
+    Envelope {
+        id: event.rlid,
+        topic,
+        offset: event.offset,
+        epoch: event.run.epoch,
+        committed: event.committed(),
+        publisher: &event.run.publisher,
     }
-    Ok(broker::SubscribeRequest { topics: asked.topics, query: query.map(|query| query.query), skip_unreadable })
 }
 
 struct Delivering {
@@ -227,9 +253,8 @@ impl Delivering {
                 next = self.reading.next() => next,
                 () = reply.closed() => return self.left(end).await,
             };
-            let delivery = match next {
-                Ok(Next::Events(delivery)) => Some(delivery),
-                Ok(Next::Passed) => None,
+            let next = match next {
+                Ok(next @ (Next::Events(_) | Next::Matches(_) | Next::Passed)) => next,
                 Ok(Next::Finished) => return Status::ok(""),
                 Ok(Next::Gone) => return Status::not_found("topic not found: it has been destroyed"),
                 Err(error) => return broker_status(&error),
@@ -237,10 +262,14 @@ impl Delivering {
             let is_given = matches!(self.reading, Reading::InGroup(_));
             let sent = {
                 let mut sending = pin!(async {
-                    match &delivery {
-                        Some(delivery) => self.deliver(delivery, reply).await,
+                    match &next {
+                        Next::Events(delivery) => {
+                            self.deliver(delivery.topic.id(), delivery.events.events(), reply).await
+                        }
+                        Next::Matches(matches) if matches.has_rows() => self.deliver_rows(matches, reply).await,
+                        Next::Matches(matches) => self.deliver(matches.topic.id(), matches.events(), reply).await,
                         // What was held back for more to come with it.
-                        None => self.send(reply).await,
+                        Next::Passed | Next::Finished | Next::Gone => self.send(reply).await,
                     }
                 });
                 tokio::select! {
@@ -271,20 +300,39 @@ impl Delivering {
         Status::ok("")
     }
 
+    async fn deliver<'a>(
+        &mut self,
+        topic: TopicId,
+        events: impl Iterator<Item = EventRef<'a>>,
+        reply: &ReplySender,
+    ) -> Result<(), Disconnected> {
+        let write = |chunk: &mut Vec<u8>, event: EventRef<'a>| {
+            api::write_subscribe_reply(chunk, event.record, &envelope(topic, &event));
+        };
+        self.write(events, write, reply).await
+    }
+
+    async fn deliver_rows(&mut self, matches: &Matches, reply: &ReplySender) -> Result<(), Disconnected> {
+        let topic = matches.topic.id();
+        let mut record = Vec::new();
+        let write = |chunk: &mut Vec<u8>, (event, row): (EventRef<'_>, &[u8])| {
+            record.clear();
+            api::write_row_record(&mut record, row, event.committed());
+            api::write_subscribe_reply(chunk, &record, &envelope(topic, &event));
+        };
+        self.write(matches.rows(), write, reply).await
+    }
+
     /// Writes events into chunks, and sends those that are full, or all when nothing else is there to be added.
-    async fn deliver(&mut self, delivery: &Delivery, reply: &ReplySender) -> Result<(), Disconnected> {
-        let topic = delivery.topic.id();
-        for event in delivery.events.events() {
-            let envelope = Envelope {
-                id: event.rlid,
-                topic,
-                offset: event.offset,
-                epoch: event.run.epoch,
-                committed: event.committed(),
-                publisher: &event.run.publisher,
-            };
+    async fn write<T>(
+        &mut self,
+        events: impl Iterator<Item = T>,
+        mut write: impl FnMut(&mut Vec<u8>, T),
+        reply: &ReplySender,
+    ) -> Result<(), Disconnected> {
+        for event in events {
             let start = self.chunk.len();
-            api::write_subscribe_reply(&mut self.chunk, event.record, &envelope);
+            write(&mut self.chunk, event);
             self.counts.events += 1;
             if self.chunk.len() > CHUNK_BYTES && start > 0 {
                 self.send_before(start, reply).await?;

@@ -338,7 +338,7 @@ async fn a_subscription_starts_and_stops_where_its_query_says() {
     for (query, code) in [
         ("SELECT * FROM flights OFFSET 101", Code::InvalidArgument),
         ("SELECT * FROM nowhere", Code::InvalidArgument),
-        ("SELECT * FROM flights WHERE a = 1", Code::InvalidArgument),
+        ("SELECT count(*) FROM flights", Code::InvalidArgument),
         ("nonsense", Code::InvalidArgument),
     ] {
         let refused = peer.subscriber(&[], Some(query)).await;

@@ -14,8 +14,8 @@ use super::{
     settings::Terms,
 };
 use crate::{
-    broker::{Broker, BrokerError, InvalidRequest, access, access::Operation},
-    ensql::RangeQuery,
+    broker::{Broker, BrokerError, InvalidRequest, access, access::Operation, subscribe::Range},
+    ensql::Statement,
     model::{Offset, Position, Principal, ProjectId},
 };
 
@@ -78,9 +78,13 @@ impl Broker {
         let entries = self.chosen_topics(project, &subscribe.topics)?;
         let (mut topics, mut starts) = (Vec::new(), HashMap::new());
         match &subscribe.query {
-            Some(text) => {
-                let query = RangeQuery::parse(text).map_err(InvalidRequest::Query)?;
-                for (entry, from, until) in self.ranges(project, &entries, query)? {
+            Some(query) => {
+                let statement = Statement::parse(&query.text).map_err(InvalidRequest::Statement)?;
+                let ranges = self.ranges(project, &entries, &statement)?;
+                if !statement.is_range() || ranges.iter().any(|range| range.event_type.is_some()) {
+                    return Err(InvalidRequest::GroupRange.into());
+                }
+                for Range { entry, from, until, .. } in ranges {
                     if until.is_some() {
                         return Err(InvalidRequest::GroupEnd.into());
                     }

@@ -5,7 +5,9 @@
 use super::{EventView, ShowEvent};
 use crate::{
     engine::{EventRef, Slice},
-    ensql::{Execution, ExecutionError, Fields, Finish, Input, Metadata, Outcome, Plan, Value},
+    ensql::{
+        EventType, Execution, ExecutionError, Fields, Finish, Input, MEMORY_BYTES_MAX, Metadata, Outcome, Plan, Value,
+    },
     model::{Mimetype, Time},
 };
 
@@ -14,7 +16,7 @@ const FIELDS_FEW: usize = 8;
 
 /// What goes to the thread that looks at a block, and comes back.
 #[derive(Debug)]
-pub(super) struct Running {
+pub(in crate::broker) struct Running {
     execution: Execution,
     fields: Fields,
     /// Whether something of the events' data is wanted.
@@ -23,27 +25,36 @@ pub(super) struct Running {
 }
 
 /// What was found in a slice.
-pub(super) struct Looked {
-    pub(super) slice: Slice,
+#[derive(Debug)]
+pub(in crate::broker) struct Looked {
+    pub(in crate::broker) slice: Slice,
     /// For each event of the slice whether it was chosen; what is behind the last one was not.
-    pub(super) chosen: Vec<bool>,
-    /// Rows, and where each ends.
-    pub(super) json: Vec<u8>,
-    pub(super) ends: Vec<usize>,
+    pub(in crate::broker) chosen: Vec<bool>,
+    pub(in crate::broker) rows: FoundRows,
+}
+
+/// Rows that were found, one behind the other.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct FoundRows {
+    pub(in crate::broker) json: Vec<u8>,
+    /// Where each ends.
+    pub(in crate::broker) ends: Vec<usize>,
+    /// Which event of the slice each is of.
+    pub(in crate::broker) events: Vec<usize>,
 }
 
 impl Running {
-    pub(super) fn new(plan: Plan, now: Time, show: ShowEvent) -> Running {
+    pub(in crate::broker) fn new(plan: Plan, now: Time, show: ShowEvent) -> Running {
         let fields = Fields::new(plan.fields());
         Running { fields, is_data_wanted: !plan.fields().is_empty(), execution: plan.start(now), show }
     }
 
     /// Whether the query has all that it wants.
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::broker) fn is_finished(&self) -> bool {
         self.execution.is_finished()
     }
 
-    pub(super) fn undecodable(&self) -> u64 {
+    pub(in crate::broker) fn undecodable(&self) -> u64 {
         self.execution.undecodable()
     }
 
@@ -51,18 +62,24 @@ impl Running {
         self.execution.finish()
     }
 
+    /// Wants events of this type from now on, and takes this for now.
+    pub(in crate::broker) fn go_on(&mut self, event_type: Option<&EventType>, now: Time) {
+        self.execution.go_on(event_type, now);
+    }
+
     /// Looks at every event of a slice, until the query has enough.
-    pub(super) fn look(mut self: Box<Self>, slice: Slice) -> (Box<Running>, Result<Looked, ExecutionError>) {
-        let (mut chosen, mut json, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    pub(in crate::broker) fn look(mut self: Box<Self>, slice: Slice) -> (Box<Running>, Result<Looked, ExecutionError>) {
+        let (mut chosen, mut rows) = (Vec::new(), FoundRows::default());
         for (at, event) in slice.events().enumerate() {
             if self.execution.is_finished() {
                 break;
             }
             let mut judged = Ok(false);
             let show = self.show;
-            if !show(event.record, &mut |view| judged = self.judge(&event, view, &mut json, &mut ends)) {
+            if !show(event.record, &mut |view| judged = self.judge(&event, view, &mut rows)) {
                 self.execution.add_undecodable();
             }
+            rows.events.resize(rows.ends.len(), at);
             match judged {
                 Ok(false) => {}
                 Ok(true) => {
@@ -72,7 +89,7 @@ impl Running {
                 Err(error) => return (self, Err(error)),
             }
         }
-        (self, Ok(Looked { slice, chosen, json, ends }))
+        (self, Ok(Looked { slice, chosen, rows }))
     }
 
     /// Judges an event by its rows; says whether it is to be given whole.
@@ -80,8 +97,7 @@ impl Running {
         &mut self,
         event: &EventRef<'_>,
         view: &EventView<'_>,
-        json: &mut Vec<u8>,
-        ends: &mut Vec<usize>,
+        found: &mut FoundRows,
     ) -> Result<bool, ExecutionError> {
         let metadata = Entries(view.metadata);
         let input = Input {
@@ -96,9 +112,12 @@ impl Running {
             size: view.data.len() as u64,
             metadata: &metadata,
         };
+        if !self.execution.plan().wants_type(&input) {
+            return Ok(false);
+        }
         let has_one_row = !matches!(view.mimetype, Mimetype::JSON_LINES | Mimetype::CSV);
         if !self.is_data_wanted && (has_one_row || self.execution.plan().is_whole()) {
-            return push(&mut self.execution, &input, &[], json, ends);
+            return push(&mut self.execution, &input, &[], found);
         }
         let wanted = self.execution.plan().fields().len();
         let (mut few, mut many) = ([const { Value::Null }; FIELDS_FEW], Vec::new());
@@ -109,10 +128,12 @@ impl Running {
             &mut many[..]
         };
         let mut rows = self.fields.rows(view.mimetype, view.data);
-        while let Some(read) = rows.next(values) {
+        while !self.execution.is_finished()
+            && let Some(read) = rows.next(values)
+        {
             if read.is_err() && self.is_data_wanted {
                 self.execution.add_undecodable();
-            } else if push(&mut self.execution, &input, values, json, ends)? {
+            } else if push(&mut self.execution, &input, values, found)? {
                 return Ok(true);
             }
         }
@@ -125,12 +146,14 @@ fn push<'a>(
     execution: &mut Execution,
     input: &Input<'a>,
     values: &[Value<'a>],
-    json: &mut Vec<u8>,
-    ends: &mut Vec<usize>,
+    found: &mut FoundRows,
 ) -> Result<bool, ExecutionError> {
-    let outcome = execution.push(input, values, json)?;
+    let outcome = execution.push(input, values, &mut found.json)?;
     if outcome == Outcome::Row {
-        ends.push(json.len());
+        found.ends.push(found.json.len());
+        if found.json.len() > MEMORY_BYTES_MAX {
+            return Err(ExecutionError::MemoryExceeded { held: "rows of one block", limit: MEMORY_BYTES_MAX });
+        }
     }
     Ok(outcome == Outcome::Whole)
 }

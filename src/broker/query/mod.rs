@@ -11,7 +11,7 @@ mod explain;
 
 use std::sync::Arc;
 
-use self::block::{Looked, Running};
+pub(super) use self::block::{FoundRows, Looked, Running};
 pub use self::explain::{Explained, ReadRange};
 use super::{
     Availability, Broker, BrokerError, FailedRequest, InvalidRequest, TopicEntry,
@@ -20,13 +20,13 @@ use super::{
 };
 use crate::{
     engine::{EventRef, FetchError, Reader, Slice, Topic as Stream},
-    ensql::{self, EventType, Finish, Parameter, Plan, QueryError, Statement},
+    ensql::{self, EventType, Finish, Parameter, Plan, QueryError, Source, Statement},
     model::{Mimetype, Offset, Position, Principal, ProjectId, Rlid, Time, TopicId},
 };
 
 /// From how many bytes of events on a block is looked at by another thread. Handing it over takes as long as looking at a
 /// few kilobytes.
-const LONG_BYTES: usize = 64 * 1024;
+pub(super) const LONG_BYTES: usize = 64 * 1024;
 
 /// How many bytes of rows that were held back to the end are given together.
 const ROWS_TOGETHER_BYTES: usize = 64 * 1024;
@@ -183,17 +183,8 @@ impl Broker {
         let [source] = statement.sources() else {
             return Err(InvalidRequest::SeveralTopics.into());
         };
-        let named = |name: &str| self.directory().resolve(project, name);
-        let resolved = source.resolve(|name| named(name).is_some());
-        let resolved = resolved.map_err(|error| match error {
-            QueryError::UnknownTopic { .. } => InvalidRequest::UnknownTopicInQuery,
-            other => InvalidRequest::Statement(other),
-        })?;
-        let entry = named(&resolved.name).ok_or(InvalidRequest::UnknownTopicInQuery)?;
-        let plan = statement
-            .bind(&request.parameters)
-            .map_err(InvalidRequest::Statement)?
-            .only_of(resolved.event_type.clone());
+        let (entry, event_type) = self.query_topic(project, source)?;
+        let plan = statement.bind(&request.parameters).map_err(InvalidRequest::Statement)?.only_of(event_type.clone());
         let failed = |error: FetchError| BrokerError::failed(FailedRequest::Query, error);
         let stream = match self.engine.topic(entry.id(), project).await {
             Ok(stream) => stream,
@@ -217,7 +208,22 @@ impl Broker {
             },
             None => end,
         };
-        Ok(Sought { entry, event_type: resolved.event_type, stream, plan, from, end: until.min(end) })
+        Ok(Sought { entry, event_type, stream, plan, from, end: until.min(end) })
+    }
+
+    /// The topic that is named behind FROM, and which of its events are meant, unless all are.
+    pub(super) fn query_topic(
+        &self,
+        project: ProjectId,
+        source: &Source,
+    ) -> Result<(Arc<TopicEntry>, Option<EventType>), InvalidRequest> {
+        let named = |name: &str| self.directory().resolve(project, name);
+        let resolved = source.resolve(|name| named(name).is_some()).map_err(|error| match error {
+            QueryError::UnknownTopic { .. } => InvalidRequest::UnknownTopicInQuery,
+            other => InvalidRequest::Statement(other),
+        })?;
+        let entry = named(&resolved.name).ok_or(InvalidRequest::UnknownTopicInQuery)?;
+        Ok((entry, resolved.event_type))
     }
 }
 
@@ -287,7 +293,9 @@ impl Query {
                         Looked { slice, chosen, .. } if !chosen.is_empty() => {
                             return Ok(Some(Found::Events(Selection { slice, chosen })));
                         }
-                        Looked { json, ends, .. } if !ends.is_empty() => return Ok(Some(self.rows(json, ends))),
+                        Looked { rows: FoundRows { json, ends, .. }, .. } if !ends.is_empty() => {
+                            return Ok(Some(self.rows(json, ends)));
+                        }
                         Looked { .. } => {}
                     }
                 }
@@ -346,4 +354,4 @@ fn unread(error: FetchError) -> BrokerError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

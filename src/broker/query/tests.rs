@@ -13,23 +13,23 @@ use crate::{
     sys::{Clock, Entropy, ManualClock},
 };
 
-const PROJECT: ProjectId = ProjectId(crate::model::Ulid::from_bytes([1; 16]));
+pub(in crate::broker) const PROJECT: ProjectId = ProjectId(crate::model::Ulid::from_bytes([1; 16]));
 
 std::thread_local! {
     /// How many records have been looked at by a test, on its own thread.
     static LOOKED_AT: Cell<usize> = const { Cell::new(0) };
 }
 
-struct Bench {
-    broker: Broker,
+pub(in crate::broker) struct Bench {
+    pub(in crate::broker) broker: Broker,
     engine: Engine,
-    clock: ManualClock,
+    pub(in crate::broker) clock: ManualClock,
     topic: TopicId,
 }
 
 impl Bench {
     /// A topic with a block for each of these lists of JSON, a second apart.
-    async fn new(blocks: &[&[&str]]) -> Bench {
+    pub(in crate::broker) async fn new(blocks: &[&[&str]]) -> Bench {
         let (store, clock) = (Store::memory(), ManualClock::default());
         clock.set(Time::from_millis(1_700_000_000_000));
         let (manual, entropy) = (Clock::manual(clock.clone()), Entropy::real());
@@ -52,7 +52,7 @@ impl Bench {
         bench
     }
 
-    async fn append(&self, events: &[&str]) {
+    pub(in crate::broker) async fn append(&self, events: &[&str]) {
         let mut records = Vec::new();
         for event in events {
             let mut length = event.len();
@@ -76,13 +76,13 @@ impl Bench {
         QueryRequest { text: text.to_owned(), parameters: Vec::new(), skip_unreadable: false, show }
     }
 
-    async fn query(&self, text: &str) -> Result<Vec<String>, BrokerError> {
+    pub(in crate::broker) async fn query(&self, text: &str) -> Result<Vec<String>, BrokerError> {
         rest(&mut self.broker.query(PROJECT, &Bench::request(text)).await?).await
     }
 }
 
 /// What is in these records is JSON and nothing else.
-fn show(record: &[u8], see: &mut dyn FnMut(&EventView<'_>)) -> bool {
+pub(in crate::broker) fn show(record: &[u8], see: &mut dyn FnMut(&EventView<'_>)) -> bool {
     LOOKED_AT.set(LOOKED_AT.get() + 1);
     see(&EventView {
         key: b"",

@@ -229,6 +229,7 @@ impl Translator<'_> {
         let share = share.map(|share| self.argument(share, at)).transpose()?;
         let filter = filter.map(|filter| self.expression(*filter)).transpose()?;
         self.clause = outer;
+        self.first_aggregate.get_or_insert(at);
         let aggregate = Aggregate { function, operand, distinct, filter, share };
         let known = self.aggregates.iter().position(|known| *known == aggregate);
         Ok(Expression::Aggregate(known.unwrap_or_else(|| {

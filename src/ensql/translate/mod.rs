@@ -68,6 +68,7 @@ pub(super) struct Translator<'a> {
     pub(super) fields: Vec<Path>,
     slots: HashMap<Path, usize>,
     pub(super) aggregates: Vec<Aggregate>,
+    pub(super) first_aggregate: Option<Location>,
     /// The names that SELECT gives, for the clauses behind it.
     pub(super) names: Vec<(String, Expression)>,
 }
@@ -85,6 +86,7 @@ impl<'a> Translator<'a> {
             fields: Vec::new(),
             slots: HashMap::new(),
             aggregates: Vec::new(),
+            first_aggregate: None,
             names: Vec::new(),
         }
     }

@@ -1,6 +1,7 @@
 //! Where groups start, and what members may ask for.
 
 use super::*;
+use crate::broker::subscription_tests::blind;
 
 async fn published() -> Bench {
     let bench = Bench::new().await;
@@ -13,7 +14,7 @@ async fn a_group_starts_where_its_first_member_wants() {
     let bench = published().await;
     let mut nowhere = bench.join(group("end", DeliverySemantic::AtMostOnce)).await;
     let mut wanted = group("query", DeliverySemantic::AtMostOnce);
-    wanted.subscribe.query = Some("SELECT * FROM t OFFSET 1".to_owned());
+    wanted.subscribe.query = Some(blind("SELECT * FROM t OFFSET 1"));
     let mut query = bench.join(wanted.clone()).await;
     assert_eq!(texts(&query.take(2).await), ["b", "c"]);
     let mut named = group("named", DeliverySemantic::AtMostOnce);
@@ -55,12 +56,18 @@ async fn what_makes_no_sense_is_refused() {
     check(beyond, invalid, "offset 9 lies behind the end of the topic, which is 4").await;
     let unknown = |wanted: &mut JoinRequest| wanted.subscribe.topics = vec!["u".to_owned()];
     check(unknown, Code::FailedPrecondition, "no topics available").await;
-    let ending =
-        |wanted: &mut JoinRequest| wanted.subscribe.query = Some("SELECT * FROM t BEFORE 2026-01-01".to_owned());
+    let ending = |wanted: &mut JoinRequest| wanted.subscribe.query = Some(blind("SELECT * FROM t BEFORE 2026-01-01"));
     let mut wanted = at_least_once();
     ending(&mut wanted);
     let text = bench.try_join(wanted).await.err().unwrap();
     assert_eq!(text.code(), invalid, "{text}");
+    let filtering = "a consumer group's query says where to read only: SELECT * FROM topics, with OFFSET or AFTER";
+    let condition = |wanted: &mut JoinRequest| wanted.subscribe.query = Some(blind("SELECT * FROM t WHERE a = 1"));
+    check(condition, invalid, filtering).await;
+    let typed = |wanted: &mut JoinRequest| wanted.subscribe.query = Some(blind("SELECT * FROM t.order.1"));
+    check(typed, invalid, filtering).await;
+    let ordered = |wanted: &mut JoinRequest| wanted.subscribe.query = Some(blind("SELECT * FROM t ORDER BY a"));
+    check(ordered, invalid, filtering).await;
     let publisher = able([Permission::Publisher].into_iter().collect());
     let joined = bench.broker.join(&publisher, OWN, &at_least_once()).await.map(drop);
     refused(joined, Code::PermissionDenied, "not authorized to perform this action");
