@@ -38,11 +38,38 @@ impl Workers {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, BrokerError> {
+        self.begin(work).await?.done().await
+    }
+
+    /// Has work done on a thread where nobody else waits, and does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such thread any more.
+    pub(super) async fn begin<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Begun<T>, BrokerError> {
         let (reply, done) = oneshot::channel();
         // Whoever waited may be gone.
         let job: Job = Box::new(move || drop(reply.send(work())));
         self.jobs.get_or_init(start).send(job).await.map_err(|_| BrokerError::Closed)?;
-        done.await.map_err(|_| BrokerError::Closed)
+        Ok(Begun(done))
+    }
+}
+
+/// Work that has been begun.
+#[derive(Debug)]
+pub(super) struct Begun<T>(oneshot::Receiver<T>);
+
+impl<T> Begun<T> {
+    /// Waits until it is done.
+    ///
+    /// # Errors
+    ///
+    /// When it panicked.
+    pub(super) async fn done(self) -> Result<T, BrokerError> {
+        self.0.await.map_err(|_| BrokerError::Closed)
     }
 }
 

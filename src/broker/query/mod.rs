@@ -1,8 +1,8 @@
 //! What a query reads and gives: one topic, as it is when the query begins, a block at a time.
 //!
 //! The index says where to begin and where to end; nothing outside is read, and nothing behind what the query's limit
-//! needs. A block that is long to look at is handed to a thread that may take its time. A query that is dropped looks at
-//! no further block. It holds one block, and what its plan may hold.
+//! needs. A block that is long to look at is handed to a thread that may take its time, and the next one is read meanwhile. A
+//! query that is dropped looks at no further block. It holds two blocks, and what its plan may hold.
 //!
 //! What it does not do: know the wire. What a record says of itself is told by a function that comes with the request.
 
@@ -16,11 +16,11 @@ pub use self::explain::{Explained, ReadRange};
 use super::{
     Availability, Broker, BrokerError, FailedRequest, InvalidRequest, TopicEntry,
     access::{self, Operation},
-    workers::Workers,
+    workers::{Begun, Workers},
 };
 use crate::{
     engine::{EventRef, FetchError, Reader, Slice, Topic as Stream},
-    ensql::{self, EventType, Finish, Parameter, Plan, QueryError, Source, Statement},
+    ensql::{self, EventType, ExecutionError, Finish, Parameter, Plan, QueryError, Shape, Source, Statement},
     model::{Mimetype, Offset, Position, Principal, ProjectId, Rlid, Time, TopicId},
 };
 
@@ -80,6 +80,10 @@ pub struct Query {
     /// What the next row is called.
     row_id: Rlid,
     stage: Stage,
+    /// Whether a block is read while the one before it is looked at: it is when that can't be the last one.
+    reads_ahead: bool,
+    /// What was read ahead.
+    ahead: Option<Result<Option<Slice>, BrokerError>>,
     skips: bool,
     skipped: u64,
     undecodable: u64,
@@ -89,6 +93,8 @@ pub struct Query {
 #[derive(Debug)]
 enum Stage {
     Reading(Box<Running>),
+    /// A block is being looked at on another thread.
+    Looking(Begun<(Box<Running>, Result<Looked, ExecutionError>)>),
     /// Rows that were held back are given.
     Rows(ensql::Rows),
     /// Events that were found are given in their order.
@@ -159,6 +165,7 @@ impl Broker {
         let begun = self.clock.now();
         let mut low = [0; 4];
         self.entropy.fill(&mut low);
+        let reads_ahead = plan.limit().is_none() || matches!(plan.shape(), Shape::Groups | Shape::Sorted);
         Ok(Query {
             entry,
             reader: stream.reader(from),
@@ -168,6 +175,8 @@ impl Broker {
             begun,
             row_id: Rlid::from_parts(begun.millis(), u32::from_le_bytes(low)),
             stage: Stage::Reading(Box::new(Running::new(plan, begun, request.show))),
+            reads_ahead,
+            ahead: None,
             skips: request.skip_unreadable,
             skipped: 0,
             undecodable: 0,
@@ -271,32 +280,13 @@ impl Query {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Done) {
                 Stage::Reading(running) => {
-                    let slice = if running.is_finished() { None } else { self.read().await? };
-                    let Some(slice) = slice else {
-                        self.undecodable = running.undecodable();
-                        self.stage = match self.workers.run(move || running.finish()).await? {
-                            Ok(Finish::Nothing) => Stage::Done,
-                            Ok(Finish::Rows(rows)) => Stage::Rows(rows),
-                            Ok(Finish::Events(offsets)) => Stage::Events(offsets.into_iter()),
-                            Err(error) => return Err(BrokerError::Execution(error)),
-                        };
-                        continue;
-                    };
-                    let (running, looked) = if slice.record_bytes() < LONG_BYTES {
-                        running.look(slice)
-                    } else {
-                        self.workers.run(move || running.look(slice)).await?
-                    };
-                    self.undecodable = running.undecodable();
-                    self.stage = Stage::Reading(running);
-                    match looked.map_err(BrokerError::Execution)? {
-                        Looked { slice, chosen, .. } if !chosen.is_empty() => {
-                            return Ok(Some(Found::Events(Selection { slice, chosen })));
-                        }
-                        Looked { rows: FoundRows { json, ends, .. }, .. } if !ends.is_empty() => {
-                            return Ok(Some(self.rows(json, ends)));
-                        }
-                        Looked { .. } => {}
+                    if let Some(found) = self.look(running).await? {
+                        return Ok(Some(found));
+                    }
+                }
+                Stage::Looking(begun) => {
+                    if let Some(found) = self.looked(begun).await? {
+                        return Ok(Some(found));
                     }
                 }
                 Stage::Rows(mut rows) => {
@@ -320,6 +310,64 @@ impl Query {
                 }
                 Stage::Done => return Ok(None),
             }
+        }
+    }
+
+    /// Looks at the next block, or begins to; when there is none, takes what was held back to the end.
+    async fn look(&mut self, running: Box<Running>) -> Result<Option<Found>, BrokerError> {
+        let slice = match self.ahead.take() {
+            _ if running.is_finished() => None,
+            Some(ahead) => ahead?,
+            None => self.read().await?,
+        };
+        let Some(slice) = slice else {
+            self.undecodable = running.undecodable();
+            self.stage = match self.workers.run(move || running.finish()).await?.map_err(BrokerError::Execution)? {
+                Finish::Nothing => Stage::Done,
+                Finish::Rows(rows) => Stage::Rows(rows),
+                Finish::Events(offsets) => Stage::Events(offsets.into_iter()),
+            };
+            return Ok(None);
+        };
+        if slice.record_bytes() >= LONG_BYTES {
+            self.stage = Stage::Looking(self.workers.begin(move || running.look(slice)).await?);
+            return Ok(None);
+        }
+        let (running, looked) = running.look(slice);
+        self.undecodable = running.undecodable();
+        self.stage = Stage::Reading(running);
+        looked.map(|looked| self.found(looked)).map_err(BrokerError::Execution)
+    }
+
+    /// Waits for a block to be looked at. The next one is read meanwhile, and is looked at while what was found is given.
+    async fn looked(
+        &mut self,
+        begun: Begun<(Box<Running>, Result<Looked, ExecutionError>)>,
+    ) -> Result<Option<Found>, BrokerError> {
+        if self.reads_ahead {
+            self.ahead = Some(self.read().await);
+        }
+        let (running, looked) = begun.done().await?;
+        let looked = looked.map_err(BrokerError::Execution)?;
+        self.undecodable = running.undecodable();
+        let is_long = |slice: &Slice| slice.record_bytes() >= LONG_BYTES;
+        self.stage = match self.ahead.take() {
+            Some(Ok(Some(slice))) if is_long(&slice) => {
+                Stage::Looking(self.workers.begin(move || running.look(slice)).await?)
+            }
+            ahead => {
+                self.ahead = ahead;
+                Stage::Reading(running)
+            }
+        };
+        Ok(self.found(looked))
+    }
+
+    fn found(&mut self, looked: Looked) -> Option<Found> {
+        match looked {
+            Looked { slice, chosen, .. } if !chosen.is_empty() => Some(Found::Events(Selection { slice, chosen })),
+            Looked { rows: FoundRows { json, ends, .. }, .. } if !ends.is_empty() => Some(self.rows(json, ends)),
+            Looked { .. } => None,
         }
     }
 
