@@ -12,6 +12,7 @@ mod load;
 mod meter;
 mod pace;
 mod publish;
+mod query;
 mod report;
 mod tail;
 mod topics;
@@ -27,6 +28,7 @@ use super::{
 use group::GroupArgs;
 use load::{Content, Load};
 use publish::Loop;
+use query::QueryArgs;
 use report::Report;
 use tail::TailArgs;
 use verify::VerifyArgs;
@@ -64,6 +66,7 @@ const WARM_UP: Duration = Duration::from_secs(1);
   $ ensign bench latency load --rate 10000 --duration 1m
   $ ensign bench tail load
   $ ensign bench group --groups 3 --members 2
+  $ ensign bench query 'SELECT origin, count(*) FROM flights GROUP BY origin'
   $ ensign bench --verify
   $ ensign bench --verify --duration 10m"
 )]
@@ -85,6 +88,7 @@ enum Benchmark {
     Latency(LatencyArgs),
     Tail(TailArgs),
     Group(GroupArgs),
+    Query(QueryArgs),
 }
 
 /// Measure how many events a server takes, or how soon it acks them
@@ -247,6 +251,9 @@ impl Args {
             }
             Benchmark::Tail(args) => {
                 (args.comparing.clone(), measure(context, async |context| tail::run(&args, context).await)?)
+            }
+            Benchmark::Query(args) => {
+                (args.comparing.clone(), measure(context, async |context| query::run(&args, context).await)?)
             }
             // It clears away what it made also when it is interrupted.
             Benchmark::Group(args) => {

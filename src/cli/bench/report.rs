@@ -10,6 +10,7 @@ use super::{
     group::{Comparison, GroupArgs},
     meter::{Latencies, PERCENTILES, Readings},
     publish::Loop,
+    query::{Answered, QueryArgs},
     tail::TailArgs,
 };
 use crate::{
@@ -28,13 +29,32 @@ pub(super) struct Report {
     readings: Readings,
     /// How long events took to subscribers.
     delivered: Option<Readings>,
-    /// What groups are measured by.
-    groups: Option<Comparison>,
+    /// What a plain subscription was given, where that is what the readings are measured by.
+    plain: Option<Readings>,
+    /// How many deliveries were not the first of their events.
+    again: Option<u64>,
+    /// How many results a query gave.
+    results: Option<u64>,
     server: Option<(String, ServerStatus)>,
     disk: Option<DiskReadings>,
 }
 
 impl Report {
+    fn new(benchmark: &'static str, topic: &str, setting: Map<String, Value>, readings: Readings) -> Report {
+        Report {
+            benchmark,
+            topic: topic.to_owned(),
+            setting,
+            readings,
+            delivered: None,
+            plain: None,
+            again: None,
+            results: None,
+            server: None,
+            disk: None,
+        }
+    }
+
     pub(super) fn of_publishing(
         benchmark: &'static str,
         args: &LoadArgs,
@@ -55,21 +75,25 @@ impl Report {
             Loop::Closed { window } => setting.insert("window".to_owned(), json!(window)),
             Loop::Open { rate } => setting.insert("rate".to_owned(), json!(rate)),
         };
-        let topic = args.topic.clone();
-        Report { benchmark, topic, setting, readings, delivered, groups: None, server: None, disk: None }
+        Report { delivered, ..Report::new(benchmark, &args.topic, setting, readings) }
     }
 
     pub(super) fn of_tail(args: &TailArgs, readings: Readings) -> Report {
         let setting = [("streams", args.streams), ("topics", args.topics)];
         let setting = setting.into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-        let topic = args.topic.clone();
-        Report { benchmark: "tail", topic, setting, readings, delivered: None, groups: None, server: None, disk: None }
+        Report::new("tail", &args.topic, setting, readings)
     }
 
     pub(super) fn of_groups(topic: &str, args: &GroupArgs, readings: Readings, comparison: Comparison) -> Report {
         let Value::Object(setting) = args.setting() else { unreachable!("it is an object") };
-        let (topic, groups) = (topic.to_owned(), Some(comparison));
-        Report { benchmark: "group", topic, setting, readings, delivered: None, groups, server: None, disk: None }
+        let Comparison { plain, again } = comparison;
+        Report { plain: Some(plain), again: Some(again), ..Report::new("group", topic, setting, readings) }
+    }
+
+    pub(super) fn of_query(topic: &str, args: &QueryArgs, readings: Readings, answered: Answered) -> Report {
+        let setting = [("query".to_owned(), json!(args.query()))].into_iter().collect();
+        let Answered { results, plain } = answered;
+        Report { plain: Some(plain), results: Some(results), ..Report::new("query", topic, setting, readings) }
     }
 
     pub(super) fn on_server(self, client: &Client, status: ServerStatus) -> Report {
@@ -85,7 +109,7 @@ impl Report {
         per_second(number, &self.readings)
     }
 
-    /// What the groups were given in a second, in thousandths of what a plain subscription was.
+    /// What was measured in a second, in thousandths of what a plain subscription was.
     fn thousandths(&self, plain: &Readings) -> u64 {
         self.per_second(self.readings.events).saturating_mul(1_000) / per_second(plain.events, plain).max(1)
     }
@@ -106,11 +130,16 @@ impl Report {
         if let Some(delivered) = &self.delivered {
             put("delivery_latency_us", delivered.latencies.json());
         }
-        if let Some(Comparison { plain, again }) = &self.groups {
+        if let Some(results) = self.results {
+            put("results", json!(results));
+        }
+        if let Some(plain) = &self.plain {
             let seconds = plain.elapsed.as_secs_f64();
             let rate = per_second(plain.events, plain);
             put("plain", json!({ "events": plain.events, "seconds": seconds, "events_per_second": rate }));
             put("ratio", json!(Duration::from_millis(self.thousandths(plain)).as_secs_f64()));
+        }
+        if let Some(again) = self.again {
             put("delivered_again", json!(again));
         }
         if let Some((address, status)) = &self.server {
@@ -134,17 +163,25 @@ impl Report {
             ("time", human::duration(readings.elapsed)),
             ("events/s", human::count(self.per_second(readings.events))),
             ("bytes/s", human::bytes(self.per_second(readings.bytes))),
-            (if matches!(self.benchmark, "tail" | "group") { "wait" } else { "ack" }, line(&readings.latencies)),
+            (
+                if matches!(self.benchmark, "tail" | "group" | "query") { "wait" } else { "ack" },
+                line(&readings.latencies),
+            ),
         ];
         if let Some(delivered) = &self.delivered {
             fields.push(("delivery", line(&delivered.latencies)));
         }
-        if let Some(Comparison { plain, again }) = &self.groups {
+        if let Some(results) = self.results {
+            fields.push(("results", human::count(results)));
+        }
+        if let Some(plain) = &self.plain {
             let thousandths = self.thousandths(plain);
-            fields
-                .push(("plain", format!("{} events/s without a group", human::count(per_second(plain.events, plain)))));
+            let rate = human::count(per_second(plain.events, plain));
+            fields.push(("plain", format!("{rate} events/s through a plain subscription")));
             fields.push(("ratio", format!("{}.{:03} of plain", thousandths / 1_000, thousandths % 1_000)));
-            fields.push(("again", human::counted(*again, "event")));
+        }
+        if let Some(again) = self.again {
+            fields.push(("again", human::counted(again, "event")));
         }
         if let Some((address, status)) = &self.server {
             let durability = status.durability.map_or("unknown", Durability::name);

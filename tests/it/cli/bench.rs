@@ -106,6 +106,12 @@ fn check_report(report: &Value, events: u64, bytes: u64) {
     assert_eq!(report["server"]["durability"], json!("fsync"));
 }
 
+fn check_ratio(report: &Value) {
+    let rate = |report: &Value| report["events_per_second"].as_f64().unwrap();
+    let ratio = rate(report) / rate(&report["plain"]);
+    assert!((report["ratio"].as_f64().unwrap() - ratio).abs() < 0.002, "{ratio}: {report}");
+}
+
 #[test]
 fn publishing_is_measured_and_counted() {
     let machine = Machine::new();
@@ -156,6 +162,37 @@ fn reading_is_measured_and_counted() {
     check_report(&counted, 9_000, 360_000);
 }
 
+/// The events that a query looks at count, not its results; a query that may end before it has looked at all of them is refused.
+#[test]
+fn queries_are_measured_beside_plain_reading() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    machine.ensign("bench publish load --size 40 --count 3000 --warm-up 0s").check();
+    let bench = |query: &str| machine.ensign("bench query").arg(query).arg("-o").arg("json").check().json();
+    for (query, results, events) in [
+        ("SELECT * FROM load", 3_000, 3_000),
+        ("SELECT _offset FROM load WHERE _offset % 2 = 0 OFFSET 1000", 1_000, 2_000),
+        ("SELECT _size, count(*) FROM load GROUP BY _size", 1, 3_000),
+        ("SELECT * FROM load WHERE nothing = 1", 0, 3_000),
+    ] {
+        let report = bench(query);
+        check_report(&report, events, events * 40);
+        check_ratio(&report);
+        let expected = (&json!("query"), &json!({ "query": query }), &json!(results));
+        assert_eq!((&report["benchmark"], &report["setting"], &report["results"]), expected);
+        assert_eq!(report["plain"]["events"], json!(events));
+    }
+    let text = machine.ensign("bench query").arg("SELECT * FROM load").check();
+    let labels: Vec<&str> = text.text().lines().filter_map(|line| line.split_whitespace().next()).collect();
+    for label in ["results", "plain", "ratio", "wait"] {
+        assert!(labels.contains(&label), "{labels:?}");
+    }
+    machine.ensign("bench query").arg("SELECT * FROM load LIMIT 5").code(2).check();
+    machine.ensign("topic create empty").check();
+    let empty = machine.ensign("bench query").arg("SELECT * FROM empty").code(1).check();
+    assert!(empty.stderr.contains("topic empty has no events that the query would look at"), "{}", empty.stderr);
+}
+
 /// Every group gets every event, whatever it promises, and nothing is left of what was made for it.
 #[test]
 fn reading_through_groups_is_measured_beside_reading_without_one() {
@@ -171,9 +208,7 @@ fn reading_through_groups_is_measured_beside_reading_without_one() {
             "content": "json", "count": 2_000, "delivery": delivery, "groups": 3, "members": 2, "size": 40
         });
         assert_eq!(report["setting"], setting);
-        let rate = |report: &Value| report["events_per_second"].as_f64().unwrap();
-        let ratio = rate(&report) / rate(&report["plain"]);
-        assert!((report["ratio"].as_f64().unwrap() - ratio).abs() < 0.002, "{ratio}: {report}");
+        check_ratio(&report);
         assert!(report["delivered_again"].is_u64(), "{report}");
         machine.ensign("group list -o json").stdout("[]\n").check();
         wait_for("the topic's end", || (machine.ensign("topic list -o json").check().text() == "[]\n").then_some(()));
