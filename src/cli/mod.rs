@@ -16,6 +16,7 @@ mod completions;
 mod context;
 mod copies;
 mod data_dir;
+mod decryption;
 mod destination;
 mod dev_server;
 mod encryption;

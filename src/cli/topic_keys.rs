@@ -1,5 +1,7 @@
 //! The topic keys that publishing and reading need, and what is said when they are not there.
 
+use std::collections::BTreeMap;
+
 use super::{
     Context,
     error::{CliError, Result},
@@ -76,10 +78,10 @@ pub(super) fn lost(key: &KnownTopicKey) -> CliError {
 const IMPORT: &str = "import it with `ensign encryption topic-key import FILE` from whoever has it";
 
 /// An event that can't be decrypted, in a topic that is called so.
-pub(super) fn not_opened(context: &Context, error: &OpenError, topic: &str) -> CliError {
+pub(super) fn not_opened(key_topics: &KeyTopics, error: &OpenError, topic: &str) -> CliError {
     let message = error.failure.to_string();
     let unhinted = match &error.failure {
-        OpenFailure::MissingKey { id } => match topic_of(context, *id) {
+        OpenFailure::MissingKey { id } => match key_topics.get(id) {
             Some(other) => {
                 CliError::failed(format!("the event is encrypted with key {id}, which is for topic {other}"))
                     .hint(format!("if it was published again on purpose, add --encrypted-for {other}"))
@@ -95,10 +97,13 @@ pub(super) fn not_opened(context: &Context, error: &OpenError, topic: &str) -> C
     unhinted.about(format!("topic {topic}, offset {}", error.offset))
 }
 
-/// The name of the topic that a key is for which is here.
-fn topic_of(context: &Context, id: TopicKeyId) -> Option<String> {
-    let known = context.credentials().ok()?.topic_keys().ok()?;
-    known.into_iter().find(|key| key.id == id).map(|key| key.topic_name)
+/// The names of the topics that keys are for.
+pub(super) type KeyTopics = BTreeMap<TopicKeyId, String>;
+
+/// The names of the topics that the keys here are for.
+pub(super) fn key_topics(context: &Context) -> Result<KeyTopics> {
+    let known = context.credentials()?.topic_keys()?;
+    Ok(known.into_iter().map(|key| (key.id, key.topic_name)).collect())
 }
 
 impl From<ParseTopicKeysError> for CliError {

@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use prost::Message as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::{
     Client, ClientError, Event,
@@ -118,12 +119,8 @@ impl Client {
 
     /// Asks what a query would do.
     pub async fn explain(&self, query: &Query) -> Result<QueryPlan, ClientError> {
-        #[derive(Serialize)]
-        struct Asked<'a> {
-            query: &'a str,
-            params: Map<String, Value>,
-        }
-        let asked = Asked { query: &query.text, params: Map::new() };
+        let asked =
+            json!({ "query": query.text, "params": query.parameters.iter().map(Parameter::json).collect::<Vec<_>>() });
         let token = self.token().await?;
         let rest = Rest::new(self.endpoint().clone(), self.clock.clone());
         rest.json((Method::POST, EXPLAIN_PATH), Some(&*token), Some(&asked)).await
@@ -148,6 +145,20 @@ impl Query {
             params: parameters.collect(),
             include_duplicates: self.include_duplicates,
         }
+    }
+}
+
+impl Parameter {
+    fn json(&self) -> Value {
+        let value = match &self.value {
+            ParameterValue::Null => Value::Null,
+            ParameterValue::Int(number) => json!(number),
+            ParameterValue::Float(number) => json!(number),
+            ParameterValue::Bool(is) => json!(is),
+            ParameterValue::Bytes(bytes) => json!({ "base64": STANDARD.encode(bytes) }),
+            ParameterValue::Text(text) => json!(text),
+        };
+        json!({ "name": self.name, "value": value })
     }
 }
 

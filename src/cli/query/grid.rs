@@ -43,7 +43,7 @@ pub(super) struct Grid {
 #[derive(Debug)]
 enum Form {
     Table(Option<Layout>),
-    Csv { gathered: Vec<u8>, is_headed: bool },
+    Csv { writer: Box<csv::Writer<Vec<u8>>>, gathered: usize, is_headed: bool },
 }
 
 /// The names of the columns, and where each stands.
@@ -87,7 +87,7 @@ impl Grid {
 
     /// CSV, with these columns if they are known.
     pub(super) fn csv(columns: Option<Vec<String>>) -> Grid {
-        Grid::new(Form::Csv { gathered: Vec::new(), is_headed: false }, columns)
+        Grid::new(Form::Csv { writer: csv_writer(), gathered: 0, is_headed: false }, columns)
     }
 
     fn new(form: Form, columns: Option<Vec<String>>) -> Grid {
@@ -152,21 +152,24 @@ impl Grid {
         match form {
             Form::Table(Some(layout)) => output.text(layout.line(&cells).as_bytes()),
             Form::Table(None) => Ok(()),
-            Form::Csv { gathered, is_headed } => {
-                let mut writer = csv::Writer::from_writer(std::mem::take(gathered));
+            Form::Csv { writer, gathered, is_headed } => {
                 if !std::mem::replace(is_headed, true) {
                     writer.write_record(&columns.names).expect("memory takes every record");
                 }
                 writer.write_record(cells.iter().map(|cell| &*cell.text)).expect("memory takes every record");
-                *gathered = writer.into_inner().expect("memory can be flushed");
-                if gathered.len() < CSV_BYTES {
-                    return Ok(());
-                }
-                output.text(gathered)?;
-                gathered.clear();
-                Ok(())
+                *gathered += row.len();
+                if *gathered >= CSV_BYTES { self.pass_on(output) } else { Ok(()) }
             }
         }
+    }
+
+    /// Gives the output what was gathered.
+    pub(super) fn pass_on(&mut self, output: &mut Output) -> Result<()> {
+        let Form::Csv { writer, gathered, .. } = &mut self.form else { return Ok(()) };
+        *gathered = 0;
+        let full = std::mem::replace(writer, csv_writer());
+        let written = full.into_inner().expect("memory can be flushed");
+        output.text(&written)
     }
 
     /// Writes what is held back, and a head if there was no row and the columns are known.
@@ -174,7 +177,10 @@ impl Grid {
         if self.has_to_hold() && (self.holds() || self.columns.is_some()) {
             self.settle(output)?;
         }
-        Ok(())
+        if let (Form::Csv { writer, is_headed: false, .. }, Some(columns)) = (&mut self.form, &self.columns) {
+            writer.write_record(&columns.names).expect("memory takes every record");
+        }
+        self.pass_on(output)
     }
 
     /// What is not there to be seen.
@@ -200,6 +206,10 @@ impl Grid {
         }
         notes
     }
+}
+
+fn csv_writer() -> Box<csv::Writer<Vec<u8>>> {
+    Box::new(csv::Writer::from_writer(Vec::new()))
 }
 
 /// The fields of all rows, in the order in which they come.

@@ -3,6 +3,7 @@
 //! `run` is the way of a query from its text to its output, `writer` the formats, `mistake` what is said of a query that is wrong.
 
 mod event_row;
+mod explain;
 mod fields;
 mod grid;
 mod input;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use super::{
     Context,
+    decryption::{Decryption, Decryptor},
     error::{CliError, Result},
 };
 use crate::client::Query;
@@ -31,6 +33,9 @@ use run::Runner;
 /// field, data. With -o raw it is the data and nothing else.
 ///
 /// A query sees what is committed when it begins, and ends. `ensign tail` goes on with what comes.
+///
+/// Data that is encrypted with a topic key is shown as such, unless --decrypt is given, and the server can't look into it: a
+/// condition on its fields is never met.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   $ ensign query 'SELECT * FROM flights LIMIT 10'
@@ -53,6 +58,10 @@ pub(super) struct Args {
     #[arg(long = "param", value_name = "NAME=VALUE")]
     parameters: Vec<ParameterArg>,
 
+    /// Say what the query would do, and don't do it
+    #[arg(long)]
+    explain: bool,
+
     /// Give duplicates, too
     #[arg(long)]
     include_duplicates: bool,
@@ -60,6 +69,9 @@ pub(super) struct Args {
     /// Leave out events under a suspended or revoked data key, instead of ending there with an error
     #[arg(long)]
     skip_unreadable: bool,
+
+    #[command(flatten)]
+    decryption: Decryption,
 }
 
 impl Args {
@@ -75,9 +87,31 @@ impl Args {
         };
         context.block_on(async |context| {
             let runner = Runner::new(context.connect().await?, context.clock.clone());
-            let summary = runner.run(&query, &mut context.output).await?;
+            if self.explain {
+                return runner.explain(&query, &mut context.output).await;
+            }
+            let decryptor = decryptor(context, &self.decryption, &runner, &query).await?;
+            let summary = runner.decrypting(decryptor).run(&query, &mut context.output).await?;
             summary.tell(&context.output);
             Ok(())
         })
     }
+}
+
+/// What decrypts the events that a query gives, if they are to be decrypted.
+async fn decryptor(
+    context: &Context,
+    decryption: &Decryption,
+    runner: &Runner,
+    query: &Query,
+) -> Result<Option<Decryptor>> {
+    if !decryption.is_wanted() {
+        return Ok(None);
+    }
+    let plan = runner.plan(query).await?;
+    if !plan.columns.is_empty() {
+        return Err(CliError::usage("the server can't read fields of what is encrypted, and the query names some")
+            .hint("--decrypt works with SELECT *"));
+    }
+    decryption.decryptor(context, &plan.topic)
 }

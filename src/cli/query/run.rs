@@ -23,11 +23,12 @@ use std::{pin::pin, time::Duration};
 use super::{mistake, writer::AnswerWriter};
 use crate::{
     cli::{
+        decryption::Decryptor,
         error::{CliError, Kind, Result},
         human,
         output::Output,
     },
-    client::{Answer, Client, Query},
+    client::{Answer, Client, Found, Query, QueryPlan},
     sys::Clock,
 };
 
@@ -39,6 +40,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Runner {
     client: Client,
     clock: Clock,
+    /// What decrypts events that are given whole.
+    decryptor: Option<Decryptor>,
 }
 
 /// What there is to say about an answer besides its rows.
@@ -56,7 +59,21 @@ pub(super) struct Summary {
 
 impl Runner {
     pub(super) fn new(client: Client, clock: Clock) -> Runner {
-        Runner { client, clock }
+        Runner { client, clock, decryptor: None }
+    }
+
+    /// Decrypts the events of a topic with this.
+    pub(super) fn decrypting(self, decryptor: Option<Decryptor>) -> Runner {
+        Runner { decryptor, ..self }
+    }
+
+    /// Asks what a query would do.
+    ///
+    /// # Errors
+    ///
+    /// When the query could not be run.
+    pub(super) async fn plan(&self, query: &Query) -> Result<QueryPlan> {
+        self.client.explain(query).await.map_err(|error| mistake::explain(error, &query.text))
     }
 
     /// Runs a query and writes its result.
@@ -71,14 +88,16 @@ impl Runner {
         let opened = tokio::select! {
             biased;
             _ = &mut interrupt => return Err(CliError::interrupted()),
-            opened = self.client.query(query) => opened,
+            opened = self.open(query, &writer) => opened,
         };
-        let mut answer = opened.map_err(|error| mistake::explain(error, &query.text))?;
+        let (mut answer, topic) = opened?;
+        let mut reading = Reading { runner: self, query, topic, writer: &mut writer, output };
         let result = tokio::select! {
             biased;
             _ = &mut interrupt => Err(CliError::interrupted()),
-            result = self.read(query, &mut answer, &mut writer, output) => result,
+            result = reading.read(&mut answer) => result,
         };
+        // What was found is finished, whatever came then; a query that failed at once has nothing to finish.
         let is_closed = matches!(&result, Err(error) if error.kind == Kind::ClosedPipe);
         if !is_closed && (result.is_ok() || writer.rows() > 0) {
             writer.finish(output)?;
@@ -94,42 +113,62 @@ impl Runner {
         })
     }
 
+    /// Asks the query, and for the topic's name if that is written.
+    async fn open(&self, query: &Query, writer: &AnswerWriter) -> Result<(Answer, String)> {
+        let topic = if writer.names_topic() { self.plan(query).await?.topic } else { String::new() };
+        let answer = self.client.query(query).await.map_err(|error| mistake::explain(error, &query.text))?;
+        Ok((answer, topic))
+    }
+}
+
+/// An answer on its way to the output.
+struct Reading<'a> {
+    runner: &'a Runner,
+    query: &'a Query,
+    topic: String,
+    writer: &'a mut AnswerWriter,
+    output: &'a mut Output,
+}
+
+impl Reading<'_> {
     /// Writes what comes, until nothing more does.
-    async fn read(
-        &self,
-        query: &Query,
-        answer: &mut Answer,
-        writer: &mut AnswerWriter,
-        output: &mut Output,
-    ) -> Result<()> {
-        let explained = |error| mistake::explain(error, &query.text);
+    async fn read(&mut self, answer: &mut Answer) -> Result<()> {
         loop {
-            while let Some(found) = answer.next_found().map_err(explained)? {
-                writer.write(output, &found)?;
-            }
-            let more = tokio::select! {
+            self.write_arrived(answer)?;
+            let at_once = tokio::select! {
                 biased;
                 more = answer.more() => Some(more),
                 () = std::future::ready(()) => None,
             };
-            let more = if let Some(more) = more {
+            let more = if let Some(more) = at_once {
                 more
             } else {
                 // Nothing more is there now: what was gathered has to be seen.
-                output.flush()?;
-                let patience = if writer.holds() { PATIENCE } else { Duration::MAX };
+                self.writer.flush(self.output)?;
+                let patience = if self.writer.holds() { PATIENCE } else { Duration::MAX };
                 tokio::select! {
                     more = answer.more() => more,
-                    () = self.clock.sleep(patience) => {
-                        writer.settle(output)?;
+                    () = self.runner.clock.sleep(patience) => {
+                        self.writer.settle(self.output)?;
                         continue;
                     }
                 }
             };
-            if !more.map_err(explained)? {
+            if !more.map_err(|error| mistake::explain(error, &self.query.text))? {
                 return Ok(());
             }
         }
+    }
+
+    fn write_arrived(&mut self, answer: &mut Answer) -> Result<()> {
+        let explained = |error| mistake::explain(error, &self.query.text);
+        while let Some(mut found) = answer.next_found().map_err(explained)? {
+            if let (Found::Event(event), Some(decryptor)) = (&mut found, &self.runner.decryptor) {
+                decryptor.open(event)?;
+            }
+            self.writer.write(self.output, &found, &self.topic)?;
+        }
+        Ok(())
     }
 }
 

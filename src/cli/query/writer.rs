@@ -30,7 +30,7 @@ enum Style {
     Yaml,
     Jq,
     /// A table, or CSV.
-    Grid(Grid),
+    Grid(Box<Grid>),
     /// The data alone.
     Raw,
     /// What only events have.
@@ -46,12 +46,12 @@ impl AnswerWriter {
         let columns = columns.map(|columns| columns.map(str::to_owned).collect());
         let style = match output.format() {
             _ if output.jq().is_some() => Style::Jq,
-            None if output.is_terminal() => Style::Grid(Grid::table(columns)),
+            None if output.is_terminal() => Style::Grid(Box::new(Grid::table(columns))),
             None | Some(Format::Jsonl) => Style::Jsonl,
-            Some(Format::Table) => Style::Grid(Grid::table(columns)),
+            Some(Format::Table) => Style::Grid(Box::new(Grid::table(columns))),
             Some(Format::Json) => Style::Json,
             Some(Format::Yaml) => Style::Yaml,
-            Some(Format::Csv) => Style::Grid(Grid::csv(columns)),
+            Some(Format::Csv) => Style::Grid(Box::new(Grid::csv(columns))),
             Some(Format::Raw) => Style::Raw,
             Some(Format::Template(_)) if columns.is_some() => return Err(events_only()),
             Some(Format::Template(_)) => Style::Template(EventWriter::new(output, false)),
@@ -59,7 +59,8 @@ impl AnswerWriter {
         Ok(AnswerWriter { style, rows: 0, line: Vec::new() })
     }
 
-    pub(super) fn write(&mut self, output: &mut Output, found: &Found<'_>) -> Result<()> {
+    /// Writes a part of an answer about a topic that is called so.
+    pub(super) fn write(&mut self, output: &mut Output, found: &Found<'_>, topic: &str) -> Result<()> {
         let first = self.rows == 0;
         self.rows += 1;
         self.line.clear();
@@ -70,7 +71,7 @@ impl AnswerWriter {
                 return output.text(&self.line);
             }
             (Found::Event(event), Style::Template(writer)) => {
-                return writer.write(output, event, &event.topic.to_string());
+                return writer.write(output, event, topic);
             }
             (Found::Row(_), Style::Template(_)) => return Err(events_only()),
             (Found::Row(row), _) if !row.contains(&b'\n') && !row.contains(&b'\r') => row,
@@ -122,6 +123,19 @@ impl AnswerWriter {
             Style::Grid(grid) => grid.settle(output),
             _ => Ok(()),
         }
+    }
+
+    /// Sends what was gathered on its way.
+    pub(super) fn flush(&mut self, output: &mut Output) -> Result<()> {
+        if let Style::Grid(grid) = &mut self.style {
+            grid.pass_on(output)?;
+        }
+        output.flush()
+    }
+
+    /// Whether the topic's name is written.
+    pub(super) fn names_topic(&self) -> bool {
+        matches!(self.style, Style::Template(_))
     }
 
     /// Writes what a format needs at its end.

@@ -12,11 +12,12 @@ use super::{Args, finish};
 use crate::{
     cli::{
         Context,
+        decryption::Decryptor,
         error::{CliError, Result},
         human,
         output::EventWriter,
     },
-    client::{ClientError, Delivery, Opener, Subscriber},
+    client::{ClientError, Delivery, Subscriber},
     model::TopicId,
 };
 
@@ -25,7 +26,7 @@ type Report = std::result::Result<Delivery, ClientError>;
 
 /// The topics that are read: their names and what decrypts their events, if that is wanted.
 struct Topics {
-    known: HashMap<TopicId, (String, Option<Opener>)>,
+    known: HashMap<TopicId, (String, Option<Decryptor>)>,
     /// The names of those that have been destroyed.
     lost: Vec<String>,
 }
@@ -47,12 +48,13 @@ impl Args {
     pub(super) async fn follow(&self, context: &mut Context, writer: &mut EventWriter) -> Result<()> {
         // Once for each name, as the subscription has them.
         let mut once = HashSet::new();
-        let decrypted = self.topics.iter().filter(|topic| self.decrypt && once.insert(*topic));
-        let openers: Result<Vec<Opener>> = decrypted.map(|topic| self.opener(context, topic)).collect();
-        let openers = openers?.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let named = self.topics.iter().filter(|topic| once.insert(*topic));
+        let decryptors: Result<Vec<_>> = named.map(|topic| self.decryption.decryptor(context, topic)).collect();
+        let decryptors = decryptors?;
         let client = context.connect_with_key("subscriber").await?;
         let subscriber = self.range.open(&client, &self.topics, self.skip_unreadable).await?;
-        let known = subscriber.topics().zip(openers).map(|((id, name), opener)| (id, (name.to_owned(), opener)));
+        let known =
+            subscriber.topics().zip(decryptors).map(|((id, name), decryptor)| (id, (name.to_owned(), decryptor)));
         let mut topics = Topics { known: known.collect(), lost: Vec::new() };
         let mut reports = spawn(subscriber);
         let result = self.read(context, writer, &mut topics, &mut reports).await;
@@ -111,9 +113,9 @@ impl Args {
                             break;
                         }
                         left -= 1;
-                        let Some((name, opener)) = topics.known.get(&event.topic) else { continue };
-                        if let Some(opener) = opener {
-                            self.decrypt(context, opener, &mut event, name)?;
+                        let Some((name, decryptor)) = topics.known.get(&event.topic) else { continue };
+                        if let Some(decryptor) = decryptor {
+                            decryptor.open(&mut event)?;
                         }
                         writer.write(&mut context.output, &event, name)?;
                     }

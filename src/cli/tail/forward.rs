@@ -17,10 +17,11 @@ use super::{
 use crate::{
     cli::{
         Context,
+        decryption::Decryptor,
         error::{CliError, Kind, Result},
         human,
     },
-    client::{Event, GroupDelivery, Lease, Opener, Posted, Webhook, WebhookError},
+    client::{Event, GroupDelivery, Lease, Posted, Webhook, WebhookError},
     model::{NackCode, Rlid, TopicId, murmur3_128},
     sys::{Clock, files},
 };
@@ -156,7 +157,7 @@ struct Forward<'a> {
     wait: Duration,
     posting: Option<Attempt>,
     forwarded: u64,
-    topics: HashMap<TopicId, (String, Option<Opener>)>,
+    topics: HashMap<TopicId, (String, Option<Decryptor>)>,
 }
 
 impl Forward<'_> {
@@ -165,7 +166,7 @@ impl Forward<'_> {
         let idle = self.args.range.idle.map_or(Duration::MAX, |span| span.0);
         let limit = self.args.range.limit.unwrap_or(u64::MAX);
         while self.forwarded < limit {
-            self.start(context, Duration::ZERO)?;
+            self.start(Duration::ZERO)?;
             let has_room = self.waiting_bytes < WAITING_BYTES_MAX;
             let is_idle = self.posting.is_none();
             tokio::select! {
@@ -182,12 +183,12 @@ impl Forward<'_> {
     }
 
     /// Starts posting the first event that waits, after a time, unless it is being posted.
-    fn start(&mut self, context: &Context, wait: Duration) -> Result<()> {
+    fn start(&mut self, wait: Duration) -> Result<()> {
         let (None, Some((_, event))) = (&self.posting, self.waiting.front()) else { return Ok(()) };
-        let (name, opener) = &self.topics[&event.topic];
+        let (name, decryptor) = &self.topics[&event.topic];
         let mut event = event.clone();
-        if let Some(opener) = opener {
-            self.args.decrypt(context, opener, &mut event, name)?;
+        if let Some(decryptor) = decryptor {
+            decryptor.open(&mut event)?;
         }
         let source = format!("{}/{name}", self.source);
         let post = cloud_event::post(self.args.forwarding.cloud_events, &source, name, &event);
@@ -205,8 +206,8 @@ impl Forward<'_> {
                 for event in events {
                     if !self.topics.contains_key(&event.topic) {
                         let name = self.joined.topic_name(&event.topic).await;
-                        let opener = self.args.decrypt.then(|| self.args.opener(context, &name)).transpose()?;
-                        self.topics.insert(event.topic, (name, opener));
+                        let decryptor = self.args.decryption.decryptor(context, &name)?;
+                        self.topics.insert(event.topic, (name, decryptor));
                     }
                     if self.known.insert(event.id) {
                         self.waiting_bytes += event.data.len();
@@ -251,7 +252,7 @@ impl Forward<'_> {
                 self.wait = (self.wait * 2).min(LONGEST_WAIT);
                 let time = human::duration(wait);
                 context.output.note(&format!("{what} did not take the event: {reason}; trying again in {time}"));
-                return self.start(context, wait);
+                return self.start(wait);
             }
             Posted::Taken => {
                 if let Some((lease, event)) = self.forget(VecDeque::pop_front) {

@@ -12,10 +12,11 @@ use super::{
 use crate::{
     cli::{
         Context,
+        decryption::Decryptor,
         error::{CliError, Kind, Result},
         output::EventWriter,
     },
-    client::{Event, GroupDelivery, Lease, Opener, Settled},
+    client::{Event, GroupDelivery, Lease, Settled},
     model::{Rlid, TopicId},
 };
 
@@ -44,7 +45,7 @@ struct Member<'a> {
     /// What was written and waits for a verdict of standard input. What is bounded by the group's window bounds it.
     awaited: HashMap<Rlid, Lease>,
     /// The name of each topic, and what decrypts its events.
-    topics: HashMap<TopicId, (String, Option<Opener>)>,
+    topics: HashMap<TopicId, (String, Option<Decryptor>)>,
 }
 
 impl Member<'_> {
@@ -99,12 +100,12 @@ impl Member<'_> {
     async fn write(&mut self, context: &mut Context, writer: &mut EventWriter, mut event: Event) -> Result<()> {
         if !self.topics.contains_key(&event.topic) {
             let name = self.joined.topic_name(&event.topic).await;
-            let opener = self.args.decrypt.then(|| self.args.opener(context, &name)).transpose()?;
-            self.topics.insert(event.topic, (name, opener));
+            let decryptor = self.args.decryption.decryptor(context, &name)?;
+            self.topics.insert(event.topic, (name, decryptor));
         }
-        let (name, opener) = &self.topics[&event.topic];
-        if let Some(opener) = opener {
-            self.args.decrypt(context, opener, &mut event, name)?;
+        let (name, decryptor) = &self.topics[&event.topic];
+        if let Some(decryptor) = decryptor {
+            decryptor.open(&mut event)?;
         }
         writer.write(&mut context.output, &event, name)
     }

@@ -12,12 +12,11 @@ use clap_complete::ArgValueCandidates;
 
 use super::{
     Context, complete,
+    decryption::Decryption,
     error::{Kind, Result},
     output::EventWriter,
     range::{self, Range},
-    topic_keys,
 };
-use crate::client::{Event, OpenFailure, Opener};
 use forward::Forwarding;
 use membership::Membership;
 
@@ -70,17 +69,8 @@ pub(super) struct Args {
     #[arg(long)]
     skip_unreadable: bool,
 
-    /// Decrypt the data of events with the topic keys that are here
-    #[arg(long)]
-    decrypt: bool,
-
-    /// Show also events that are not encrypted
-    #[arg(long, requires = "decrypt")]
-    allow_unencrypted: bool,
-
-    /// Decrypt what was encrypted for this topic and published again
-    #[arg(long, value_name = "TOPIC", requires = "decrypt", add = ArgValueCandidates::new(complete::topics_with_keys))]
-    encrypted_for: Option<String>,
+    #[command(flatten)]
+    decryption: Decryption,
 
     #[command(flatten)]
     membership: Membership,
@@ -110,21 +100,6 @@ impl Args {
                 None => self.follow(context, &mut writer).await,
             }
         })
-    }
-
-    /// What decrypts the events of a topic that is called so.
-    fn opener(&self, context: &Context, topic: &str) -> Result<Opener> {
-        match &self.encrypted_for {
-            Some(other) => Ok(topic_keys::opener(context, other)?.anywhere()),
-            None => topic_keys::opener(context, topic),
-        }
-    }
-
-    fn decrypt(&self, context: &Context, opener: &Opener, event: &mut Event, topic: &str) -> Result<()> {
-        match opener.open(event) {
-            Err(error) if error.failure == OpenFailure::NotEncrypted && self.allow_unencrypted => Ok(()),
-            opened => opened.map_err(|error| topic_keys::not_opened(context, &error, topic)),
-        }
     }
 }
 

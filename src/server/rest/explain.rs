@@ -1,10 +1,9 @@
 //! What a query would do, without doing it: `/api/explain`.
 
-use std::collections::HashMap;
-
 use axum::{extract::State, http::StatusCode};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::{
@@ -38,11 +37,36 @@ pub(super) fn routes() -> Vec<Route> {
 struct ExplainBody {
     /// EnSQL.
     query: String,
-    /// Values of its parameters, by their names.
-    params: HashMap<String, Value>,
+    /// Values of its parameters.
+    params: ParametersBody,
 }
 
 impl RequestBody for ExplainBody {}
+
+/// Values of parameters: by their names, or in their order.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(as = ExplainParameters)]
+enum ParametersBody {
+    InOrder(Vec<ParameterBody>),
+    #[schema(value_type = HashMap<String, Value>)]
+    ByName(Map<String, Value>),
+}
+
+impl Default for ParametersBody {
+    fn default() -> ParametersBody {
+        ParametersBody::InOrder(Vec::new())
+    }
+}
+
+/// The value of a parameter, which need not have a name: a number, a text, true, false, null, or bytes as `{"base64": "…"}`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = ExplainParameter)]
+struct ParameterBody {
+    #[serde(default)]
+    name: String,
+    value: Value,
+}
 
 /// A query's plan.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,10 +129,15 @@ impl From<Explained> for PlanBody {
 }
 
 async fn explain(State(state): State<RestState>, Caller(caller): Caller, Input(asked): Input<ExplainBody>) -> Answer {
-    let parameters = asked.params.into_iter().map(|(name, value)| Some(Parameter { name, value: parameter(value)? }));
+    let named: Vec<(String, Value)> = match asked.params {
+        ParametersBody::InOrder(parameters) => parameters.into_iter().map(|given| (given.name, given.value)).collect(),
+        ParametersBody::ByName(parameters) => parameters.into_iter().collect(),
+    };
+    let parameters = named.into_iter().map(|(name, value)| Some(Parameter { name, value: parameter(value)? }));
     let parameters: Option<Vec<_>> = parameters.collect();
-    let parameters =
-        parameters.ok_or_else(|| Refusal::bad_request("a parameter is a number, a text, true or false"))?;
+    let parameters = parameters.ok_or_else(|| {
+        Refusal::bad_request("a parameter is a number, a text, true, false, null, or bytes in base 64")
+    })?;
     let request = QueryRequest { text: asked.query, parameters, skip_unreadable: false, show: query::show };
     let explained = state.broker.explain(&caller, &request).await.map_err(|error| refusal(&error))?;
     Ok(reply::json(StatusCode::OK, &PlanBody::from(explained)))
@@ -124,6 +153,10 @@ fn parameter(value: Value) -> Option<ParameterValue<'static>> {
             None => ParameterValue::Float(number.as_f64()?),
         },
         Value::String(text) => ParameterValue::Text(text.into()),
+        Value::Object(bytes) if bytes.len() == 1 => {
+            let bytes = STANDARD.decode(bytes.get("base64")?.as_str()?).ok()?;
+            ParameterValue::Bytes(bytes.into())
+        }
         Value::Array(_) | Value::Object(_) => return None,
     })
 }
@@ -134,5 +167,38 @@ fn refusal(error: &BrokerError) -> Refusal {
         Code::PermissionDenied => Refusal::forbidden(error.to_string()),
         Code::FailedPrecondition => Refusal::conflict(error.to_string()),
         _ => Refusal::failed(error, "could not explain the query"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parameters_by_name_or_in_order() {
+        let read = |params: Value| {
+            let body: ExplainBody = serde_json::from_value(json!({ "query": "", "params": params })).unwrap();
+            match body.params {
+                ParametersBody::InOrder(given) => given.into_iter().map(|given| (given.name, given.value)).collect(),
+                ParametersBody::ByName(given) => given.into_iter().collect::<Vec<_>>(),
+            }
+        };
+        let expected = [("b".to_owned(), json!(1)), ("a".to_owned(), json!("x"))];
+        assert_eq!(read(json!({ "b": 1, "a": "x" })), expected);
+        assert_eq!(read(json!([{ "name": "b", "value": 1 }, { "name": "a", "value": "x" }])), expected);
+        assert_eq!(read(json!([{ "value": null }])), [(String::new(), Value::Null)]);
+        assert!(serde_json::from_str::<ExplainBody>("{}").is_ok());
+    }
+
+    #[test]
+    fn values() {
+        assert_eq!(parameter(json!(7)), Some(ParameterValue::Int(7)));
+        assert_eq!(parameter(json!(1.5)), Some(ParameterValue::Float(1.5)));
+        assert_eq!(parameter(json!({ "base64": "AP8=" })), Some(ParameterValue::Bytes(vec![0, 255].into())));
+        for wrong in [json!([]), json!({}), json!({ "base64": "?" }), json!({ "base64": "", "a": 1 })] {
+            assert_eq!(parameter(wrong), None);
+        }
     }
 }
