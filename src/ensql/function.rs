@@ -136,7 +136,7 @@ pub(super) fn call<'a>(function: Function, arguments: &'a [Expression], row: &Ro
         }
         Function::Greatest | Function::Least => extreme(function, arguments, row),
         Function::Concat => join(arguments, row),
-        Function::TypeOf => Value::text(type_name(&argument(0))),
+        Function::TypeOf => Value::text(argument(0).type_name()),
         Function::Window => moment::window(&argument(0), arguments.get(1).map(|time| time.value(row)), row),
         Function::DatePart => moment::part(&argument(0), &argument(1)),
         Function::DateTrunc => moment::truncated(&argument(0), &argument(1)),
@@ -151,20 +151,6 @@ pub(super) fn call<'a>(function: Function, arguments: &'a [Expression], row: &Ro
             Value::Text(text) => of_text(function, text, &argument(1), &argument(2), arguments.len()),
             _ => Value::Null,
         },
-    }
-}
-
-fn type_name(value: &Value<'_>) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Int(_) => "integer",
-        Value::Float(_) => "float",
-        Value::Text(_) => "text",
-        Value::Bytes(_) => "bytes",
-        Value::Time(_) => "timestamp",
-        Value::Interval(_) => "interval",
-        Value::Json(_) => "json",
     }
 }
 

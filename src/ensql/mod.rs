@@ -21,6 +21,7 @@ mod input;
 mod key;
 mod like;
 mod moment;
+mod piece;
 mod plan;
 mod range;
 #[cfg(test)]
@@ -35,12 +36,15 @@ mod statement;
 mod tests;
 mod translate;
 mod value;
+mod words;
 
 pub use decode::{Fields, Undecodable};
 pub use error::{ExecutionError, QueryError};
 pub use execution::{Execution, Finish, MEMORY_BYTES_MAX, Outcome, Rows};
 pub use input::{Input, Metadata, Path, Step};
+pub use piece::{Piece, PieceKind, pieces};
 pub use plan::{Explanation, Plan, Shape};
 pub use source::{EventType, ResolvedTopic, Source};
 pub use statement::{Parameter, Statement};
 pub use value::Value;
+pub use words::{KEYWORDS, aggregate_names, envelope_names, function_names};

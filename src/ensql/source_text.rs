@@ -93,13 +93,18 @@ impl<'a> SourceText<'a> {
         if text.len() > TEXT_BYTES_MAX {
             return Err(QueryError::TooLong { length: text.len(), limit: TEXT_BYTES_MAX });
         }
+        Ok(SourceText::whole(text))
+    }
+
+    /// The text as it is, whatever it is.
+    pub(super) fn whole(text: &'a str) -> SourceText<'a> {
         let mut start = 0;
         let lines = text.split_inclusive('\n').map(|line| {
             let letters = if line.is_ascii() { Vec::new() } else { line.char_indices().map(|(at, _)| at).collect() };
             start += line.len();
             Line { start: start - line.len(), letters }
         });
-        Ok(SourceText { text, lines: lines.collect() })
+        SourceText { text, lines: lines.collect() }
     }
 
     /// All but spaces and comments. Literals keep their quotes' and backslashes' marks; [`unquote`] takes them away.

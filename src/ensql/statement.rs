@@ -21,6 +21,7 @@ use super::{
     plan::{Column, Order},
     source_text::{EnSql, Place, RANGES, SourceText, unquote, unquote_name},
     translate::{Clause, ParameterName, Translator},
+    words::KEYWORDS,
 };
 
 /// Levels that `sqlparser` may recur.
@@ -542,6 +543,7 @@ impl Reader<'_> {
 }
 
 fn is(word: &Word, keyword: &str) -> bool {
+    debug_assert!(KEYWORDS.contains(&keyword), "{keyword} is missing in the list");
     word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword)
 }
 

@@ -47,6 +47,21 @@ impl<'a> Value<'a> {
         matches!(self, Value::Null)
     }
 
+    /// What `typeof` calls its type.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Int(_) => "integer",
+            Value::Float(_) => "float",
+            Value::Text(_) => "text",
+            Value::Bytes(_) => "bytes",
+            Value::Time(_) => "timestamp",
+            Value::Interval(_) => "interval",
+            Value::Json(_) => "json",
+        }
+    }
+
     /// The same value, borrowed from this one.
     pub fn borrowed(&self) -> Value<'_> {
         match self {

@@ -410,21 +410,23 @@ fn start(expr: &Expr) -> Option<Location> {
     }
 }
 
-const META: &str = "_meta";
+pub(super) const META: &str = "_meta";
+
+/// What is known of an event besides its data, without its metadata.
+pub(super) const ENVELOPE: [(&str, Envelope); 9] = [
+    ("_id", Envelope::Id),
+    ("_offset", Envelope::Offset),
+    ("_committed", Envelope::Committed),
+    ("_created", Envelope::Created),
+    ("_type", Envelope::Type),
+    ("_version", Envelope::Version),
+    ("_mimetype", Envelope::Mimetype),
+    ("_key", Envelope::Key),
+    ("_size", Envelope::Size),
+];
 
 fn envelope(name: &str) -> Option<Envelope> {
-    Some(match name {
-        "_id" => Envelope::Id,
-        "_offset" => Envelope::Offset,
-        "_committed" => Envelope::Committed,
-        "_created" => Envelope::Created,
-        "_type" => Envelope::Type,
-        "_version" => Envelope::Version,
-        "_mimetype" => Envelope::Mimetype,
-        "_key" => Envelope::Key,
-        "_size" => Envelope::Size,
-        _ => return None,
-    })
+    ENVELOPE.into_iter().find(|(known, _)| *known == name).map(|(_, part)| part)
 }
 
 /// The operands of one operator that stands several times in a row. Long rows lean to the left, and are taken apart without

@@ -1,0 +1,129 @@
+//! The words of the language, for those who help to write it: completion, highlighting.
+//!
+//! The names of functions are the tables that the translator looks them up in. Of the keywords, those that the clauses are
+//! read by are checked against the list wherever they are read.
+
+use super::{aggregate, function, translate};
+
+/// The keywords, in the order of the alphabet.
+pub const KEYWORDS: [&str; 51] = [
+    "AFTER",
+    "ALL",
+    "AND",
+    "AS",
+    "ASC",
+    "BEFORE",
+    "BETWEEN",
+    "BIGINT",
+    "BLOB",
+    "BOOLEAN",
+    "BY",
+    "CASE",
+    "CAST",
+    "DATE",
+    "DESC",
+    "DISTINCT",
+    "ELSE",
+    "END",
+    "ESCAPE",
+    "FALSE",
+    "FILTER",
+    "FIRST",
+    "FLOAT",
+    "FROM",
+    "GROUP",
+    "HAVING",
+    "ILIKE",
+    "IN",
+    "INTEGER",
+    "INTERVAL",
+    "IS",
+    "LAST",
+    "LIKE",
+    "LIMIT",
+    "NOT",
+    "NULL",
+    "NULLS",
+    "NUMERIC",
+    "OFFSET",
+    "OR",
+    "ORDER",
+    "REAL",
+    "SELECT",
+    "TEXT",
+    "THEN",
+    "TIMESTAMP",
+    "TRUE",
+    "UNKNOWN",
+    "VARCHAR",
+    "WHEN",
+    "WHERE",
+];
+
+/// Functions that have a form of their own, without commas between their arguments, or without arguments.
+const OWN_FORM: [&str; 4] = ["current_timestamp", "extract", "now", "position"];
+
+/// The names of the functions of one row.
+pub fn function_names() -> impl Iterator<Item = &'static str> {
+    function::NAMES.into_iter().map(|(name, ..)| name).chain(OWN_FORM)
+}
+
+/// The names of the aggregates.
+pub fn aggregate_names() -> impl Iterator<Item = &'static str> {
+    aggregate::NAMES.into_iter().map(|(name, ..)| name)
+}
+
+/// The names of what is known of an event besides its data.
+pub fn envelope_names() -> impl Iterator<Item = &'static str> {
+    translate::ENVELOPE.into_iter().map(|(name, _)| name).chain([translate::META])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensql::Statement;
+
+    #[test]
+    fn keywords_are_in_order() {
+        assert!(KEYWORDS.is_sorted());
+    }
+
+    /// A word that completion offers is one that the language knows.
+    #[test]
+    fn functions_are_known() {
+        for name in function_names().chain(aggregate_names()) {
+            let forms = ["", "()", "(a)", "(a, b)", "(a, b, c)", "('1 minute', a)", "(year FROM a)", "('a' IN b)"];
+            // Without parentheses, any name would be read, as that of a field.
+            let forms = if name == "current_timestamp" { &forms[..1] } else { &forms[1..] };
+            let is_read = |form: &&str| Statement::parse(&format!("SELECT {name}{form} FROM t")).is_ok();
+            assert!(forms.iter().any(is_read), "{name}");
+        }
+        let statement = Statement::parse("SELECT current_timestamp FROM t").unwrap();
+        assert!(statement.fields.is_empty());
+    }
+
+    #[test]
+    fn envelope_names_are_known() {
+        for name in envelope_names() {
+            let field = if name == translate::META { "_meta.a" } else { name };
+            let statement = Statement::parse(&format!("SELECT {field} FROM t")).unwrap();
+            assert!(statement.fields.is_empty(), "{name} is read from the data");
+        }
+    }
+
+    /// Every word in capitals of the chapter on the grammar and the expressions is in the list.
+    #[test]
+    fn keywords_of_the_documentation_are_in_the_list() {
+        let document = include_str!("../../docs/ensql.md");
+        let (grammar, rest) = document.split_once("## Expressions").unwrap();
+        let (operators, _) = rest.split_once("Literals:").unwrap();
+        let code = operators.split('`').skip(1).step_by(2);
+        let code = code.flat_map(|code| code.split(|letter: char| !letter.is_ascii_alphabetic()));
+        let is_keyword = |text: &&str| text.len() > 1 && text.chars().all(|letter| letter.is_ascii_uppercase());
+        let words: Vec<&str> = grammar.split('"').chain(code).filter(is_keyword).collect();
+        assert!(words.len() > 40, "{words:?}");
+        for word in words {
+            assert!(KEYWORDS.contains(&word), "{word}");
+        }
+    }
+}
