@@ -164,7 +164,9 @@ async fn list(context: &mut Context) -> Result<()> {
 }
 
 /// How much is in the topics; none when the key may not know.
-async fn infos(client: &Client) -> Result<Option<std::collections::BTreeMap<crate::model::TopicId, TopicInfo>>> {
+pub(super) async fn infos(
+    client: &Client,
+) -> Result<Option<std::collections::BTreeMap<crate::model::TopicId, TopicInfo>>> {
     match client.info(&[]).await {
         Ok(info) => Ok(Some(info.topics)),
         Err(error) if error.code() == Some(Code::PermissionDenied) => Ok(None),

@@ -47,4 +47,4 @@ pub use plan::{Explanation, Plan, Shape};
 pub use source::{EventType, ResolvedTopic, Source};
 pub use statement::{Parameter, Statement};
 pub use value::Value;
-pub use words::{KEYWORDS, aggregate_names, envelope_names, function_names};
+pub use words::{KEYWORDS, aggregate_names, envelope_names, function_names, written_field};

@@ -3,7 +3,7 @@
 //! The names of functions are the tables that the translator looks them up in. Of the keywords, those that the clauses are
 //! read by are checked against the list wherever they are read.
 
-use super::{aggregate, function, translate};
+use super::{Path, Statement, Step, aggregate, function, translate};
 
 /// The keywords, in the order of the alphabet.
 pub const KEYWORDS: [&str; 51] = [
@@ -78,10 +78,30 @@ pub fn envelope_names() -> impl Iterator<Item = &'static str> {
     translate::ENVELOPE.into_iter().map(|(name, _)| name).chain([translate::META])
 }
 
+/// How a field is written in a query: in quotes where it would be read as something else without them.
+pub fn written_field(path: &Path) -> String {
+    let mut written = String::new();
+    for (at, step) in path.iter().enumerate() {
+        let dot = if at == 0 { "" } else { "." };
+        match step {
+            Step::Index(index) => written += &format!("[{index}]"),
+            Step::Key(name) => {
+                let bare = format!("{written}{dot}{name}");
+                let is_read = Statement::parse(&format!("SELECT {bare} FROM t"))
+                    .is_ok_and(|statement| statement.fields.as_slice() == [path[..=at].to_vec()]);
+                let quoted = || format!("{written}{dot}\"{}\"", name.replace('"', "\"\""));
+                written = if is_read { bare } else { quoted() };
+            }
+        }
+    }
+    written
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
-    use crate::ensql::Statement;
 
     #[test]
     fn keywords_are_in_order() {
@@ -124,6 +144,34 @@ mod tests {
         assert!(words.len() > 40, "{words:?}");
         for word in words {
             assert!(KEYWORDS.contains(&word), "{word}");
+        }
+    }
+
+    #[test]
+    fn fields_are_quoted_where_they_have_to_be() {
+        let written = |names: &[&str]| written_field(&names.iter().map(|name| Step::Key((*name).to_owned())).collect());
+        assert_eq!(written(&["a", "b_1"]), "a.b_1");
+        assert_eq!(written(&["from"]), "\"from\"");
+        assert_eq!(written(&["unit-price", "a b"]), "\"unit-price\".\"a b\"");
+        assert_eq!(written(&["_id"]), "\"_id\"");
+        assert_eq!(written(&["a--b"]), "\"a--b\"");
+        assert_eq!(written(&["say \"x\""]), "\"say \"\"x\"\"\"");
+        assert_eq!(
+            written_field(&vec![Step::Key("a".to_owned()), Step::Index(3), Step::Key("b".to_owned())]),
+            "a[3].b"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn fields_are_read_as_they_are_written(
+            names in prop::collection::vec("[a-z_]{1,5}|select|from|true|end|[a-zA-Z0-9_. \"'`-]{1,6}|\\PC{1,4}", 1..4),
+        ) {
+            let path: Path = names.into_iter().map(Step::Key).collect();
+            let written = written_field(&path);
+            let statement = Statement::parse(&format!("SELECT {written} FROM t"));
+            let fields = statement.map(|statement| statement.fields);
+            prop_assert_eq!(fields, Ok(vec![path]), "{}", written);
         }
     }
 }

@@ -108,6 +108,11 @@ fn write_draft(draft: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     file.sync_all()
 }
 
+/// A file that is written from its start, readable for everybody whom the process's mask lets. What was in it is gone.
+pub fn create_file(path: &Path) -> Result<impl Write + Send + 'static + use<>, FileError> {
+    File::create(path).map_err(FileError::at("write", path))
+}
+
 /// Makes a directory and those above it, for the owner alone. One that is there already stays as it is.
 pub fn create_private_dir(path: &Path) -> Result<(), FileError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(FileError::at("create", path))
@@ -242,6 +247,16 @@ mod tests {
         assert!(error.to_string().starts_with("could not write "), "{error}");
         assert_eq!(names(dir.path()), ["occupied"]);
         assert!(write_private_file(&dir.path().join("no/such/dir"), b"").unwrap_err().is_not_found());
+    }
+
+    #[test]
+    fn a_file_is_written_from_its_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results");
+        fs::write(&path, "longer than the new one").unwrap();
+        create_file(&path).unwrap().write_all(b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(create_file(dir.path()).is_err());
     }
 
     #[test]

@@ -80,6 +80,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["client"]),
     ("rustix", &["sys"]),
     ("rustls", &["client", "server"]),
+    ("rustyline", &["cli::query"]),
     ("serde", &["*"]),
     ("serde_json", &["*"]),
     ("serde_yaml", &["config", "credentials", "cli"]),
@@ -91,6 +92,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("std::net", &["client", "server", "cli"]),
     ("std::time::Instant", &["sys"]),
     ("std::time::SystemTime", &["sys"]),
+    ("strsim", &["cli::query"]),
     ("subtle", &["identity"]),
     ("thiserror", &["*"]),
     // Not `model`, `journal` and `ensql`, which are plain functions.

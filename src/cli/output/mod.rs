@@ -101,12 +101,33 @@ impl Output {
         quiet: bool,
     ) -> Result<Output> {
         let jq = jq.map(Jq::compile).transpose()?;
-        if jq.is_some() && matches!(&format, Some(format) if !matches!(format, Format::Json | Format::Jsonl)) {
+        let sink = BufWriter::with_capacity(BUFFER_BYTES, sink);
+        let mut output = Output { sink, format: None, jq, color, quiet };
+        if let Some(format) = format {
+            output.set_format(format)?;
+        }
+        Ok(output)
+    }
+
+    /// Writes in another format from now on.
+    pub(super) fn set_format(&mut self, format: Format) -> Result<()> {
+        if self.jq.is_some() && !matches!(format, Format::Json | Format::Jsonl) {
             return Err(CliError::usage("--jq works on JSON and can't be combined with this -o")
                 .hint("leave -o away, or use `-o json`"));
         }
-        let sink = BufWriter::with_capacity(BUFFER_BYTES, sink);
-        Ok(Output { sink, format, jq, color, quiet })
+        self.format = Some(format);
+        Ok(())
+    }
+
+    /// Writes elsewhere from now on. What was gathered still goes where it was to go.
+    ///
+    /// # Errors
+    ///
+    /// When that could not be written; the output goes elsewhere all the same.
+    pub(super) fn redirect(&mut self, sink: Sink) -> Result<()> {
+        let flushed = self.flush();
+        self.sink = BufWriter::with_capacity(BUFFER_BYTES, sink);
+        flushed
     }
 
     pub(super) fn format(&self) -> Option<&Format> {

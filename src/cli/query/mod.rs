@@ -1,6 +1,7 @@
 //! `ensign query`: asks a topic with EnSQL.
 //!
-//! `run` is the way of a query from its text to its output, `writer` the formats, `mistake` what is said of a query that is wrong.
+//! `run` is the way of a query from its text to its output, `writer` the formats, `mistake` what is said of a query that is wrong, `shell` asks
+//! one query after the other.
 
 mod event_row;
 mod explain;
@@ -10,6 +11,7 @@ mod input;
 mod mistake;
 mod parameter;
 mod run;
+mod shell;
 mod table;
 mod writer;
 
@@ -26,7 +28,8 @@ use run::Runner;
 
 /// Ask a topic with EnSQL
 ///
-/// Without an argument, the query is read from standard input. The result is a table on a terminal, and otherwise
+/// Without an argument, the query is read from standard input; on a terminal, a shell begins that runs one query after the
+/// other, with history, completion, and commands that `\\?` lists. The result is a table on a terminal, and otherwise
 /// JSON lines; how many rows there were, and how long it took, is said on standard error.
 ///
 /// SELECT * gives the events: their offset, as _offset, and the fields of their data. Of data that is no JSON object there is one
@@ -76,15 +79,20 @@ pub(super) struct Args {
 
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
-        let text = input::text(self.text, self.file.as_deref())?.ok_or_else(|| {
-            CliError::usage("there is no query").hint("ensign query 'SELECT * FROM flights LIMIT 10', or -f FILE")
-        })?;
+        let text = input::text(self.text, self.file.as_deref())?;
         let query = Query {
-            text,
+            text: text.clone().unwrap_or_default(),
             parameters: self.parameters.into_iter().map(|argument| argument.0).collect(),
             include_duplicates: self.include_duplicates,
             skip_unreadable: self.skip_unreadable,
         };
+        if text.is_none() {
+            if !context.may_prompt() || !context.output.is_terminal() {
+                return Err(CliError::usage("there is no query")
+                    .hint("ensign query 'SELECT * FROM flights LIMIT 10', or -f FILE"));
+            }
+            return context.block_on(async |context| Box::pin(shell::run(context, query)).await);
+        }
         context.block_on(async |context| {
             let runner = Runner::new(context.connect().await?, context.clock.clone());
             if self.explain {

@@ -178,12 +178,13 @@ impl Summary {
         for note in &self.notes {
             output.note(note);
         }
-        output.note(&self.line());
+        output.note(&self.line(true));
     }
 
-    /// `12 rows in 3 ms`, and what is not among them.
-    fn line(&self) -> String {
-        let mut parts = vec![format!("{} in {}", human::counted(self.rows, "row"), human::duration(self.elapsed))];
+    /// `12 rows in 3 ms`, if the time is wanted, and what is not among them.
+    pub(super) fn line(&self, with_time: bool) -> String {
+        let rows = human::counted(self.rows, "row");
+        let mut parts = vec![if with_time { format!("{rows} in {}", human::duration(self.elapsed)) } else { rows }];
         if self.undecodable > 0 {
             parts.push(format!("{} could not be decoded", human::counted(self.undecodable, "event")));
         }
@@ -202,10 +203,11 @@ mod tests {
     #[test]
     fn the_last_line() {
         let summary = Summary { rows: 1_234, elapsed: Duration::from_millis(3), ..Summary::default() };
-        assert_eq!(summary.line(), "1,234 rows in 3 ms");
+        assert_eq!(summary.line(true), "1,234 rows in 3 ms");
+        assert_eq!(summary.line(false), "1,234 rows");
         let summary = Summary { rows: 1, undecodable: 2, skipped: 1, ..summary };
         assert_eq!(
-            summary.line(),
+            summary.line(true),
             "1 row in 3 ms; 2 events could not be decoded; 1 event left out, whose data key is suspended or revoked"
         );
     }

@@ -206,6 +206,12 @@ impl Run<'_> {
         Process { child, stdout, stderr, is_signalled: Cell::new(false) }
     }
 
+    /// Starts it with this as its input, its output and its errors.
+    pub(super) fn spawn_with(self, stdio: impl Fn() -> Stdio) -> Child {
+        let mut command = self.machine.command(&self.arguments, &self.environment);
+        command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap()
+    }
+
     /// Runs it to its end and compares.
     #[track_caller]
     pub(super) fn check(self) -> Done {
