@@ -73,6 +73,18 @@ impl TestServer {
         }
     }
 
+    /// An access token of the key that [`TestServer::environment`] names, and where the server is.
+    pub(crate) fn access(&self) -> (String, SocketAddr) {
+        let identity = self.server().identity();
+        let authenticated = self.block_on(identity.authenticate(&self.key.key.client_id, &self.key.secret));
+        (authenticated.unwrap().access.expose_str().unwrap().to_owned(), self.options.addr)
+    }
+
+    /// Runs something beside the server.
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
+    }
+
     /// Stops the server in order, and starts it again on the same directory and port.
     pub(crate) fn restart(&mut self) {
         let server = self.server.take().expect("the server is only ever gone in here");

@@ -11,6 +11,7 @@
 mod cli;
 mod conformance;
 mod damage;
+mod documented_queries;
 mod documents;
 mod faults;
 mod golden;

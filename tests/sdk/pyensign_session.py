@@ -372,9 +372,27 @@ async def queries():
         assert await rows("count(*) AS c FROM TOPIC WHERE _meta.lane = 'fast'") == [{"c": 10}]
         by_parity = await rows("even, sum(n) AS total FROM TOPIC GROUP BY even ORDER BY even")
         assert by_parity == [{"even": False, "total": 2500}, {"even": True, "total": 2450}]
-        given = {"n": 90, "half": 48.5, "even": True, "name": "user 98"}
-        where = "n > :n AND half > @half AND even = :even AND user.name = :name"
+        given = {"n": 90, "half": 48.5, "even": True, "name": "user 98", "raw": b"user 98"}
+        where = "n > :n AND half > @half AND even = :even AND user.name = :name AND CAST(user.name AS BLOB) = :raw"
         assert await rows(f"n FROM TOPIC WHERE {where}", params=given, include_duplicates=True) == [{"n": 98}]
+
+        for condition, value, found in (
+            ("n >= :v AND n < 3", 1, [1, 2]),
+            ("half = :v", 2.5, [5]),
+            ("even = :v AND n > 95", False, [97, 99]),
+            ("CAST(user.name AS BLOB) = :v", b"user 7", [7]),
+            ("user.name = :v", "user 7", [7]),
+            ("user.name LIKE ? LIMIT 2", "%9", [9, 19]),
+        ):
+            query = f"SELECT n FROM {topic} WHERE {condition}"
+            numbers = [{"n": n} for n in found]
+            cursor = await ensign.query(query, params={"v": value})
+            assert [json.loads(event.data) for event in await cursor.fetchall()] == numbers, query
+            cursor = await ensign.query(query, {"v": value})
+            assert json.loads((await cursor.fetchone()).data) == numbers[0], query
+            cursor = await ensign.query(query, {"v": value})
+            assert [json.loads(event.data) for event in await cursor.fetchmany(1)] == numbers[:1], query
+            assert [json.loads(event.data) for event in await cursor.fetchmany(10)] == numbers[1:], query
 
         for nothing in ("* FROM TOPIC LIMIT 0", "n FROM TOPIC WHERE n > 1000"):
             try:
