@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn queries() {
-        let seeds: [&[u8]; 13] = [
+        let seeds: [&[u8]; 15] = [
             b"SELECT a.b[0].c AS x, upper(b) || 'y', _meta.k FROM t.x.1 WHERE a > 1.5 AND NOT b LIKE '%x_' OFFSET 3 LIMIT 5;",
             b"SELECT * FROM t WHERE a IN (1, 2, 'x', NULL, 5, 6, 7, 8, 9) OR b BETWEEN :a AND ? ORDER BY a DESC NULLS LAST, b LIMIT 2",
             b"SELECT a, count(*), sum(b), avg(b), min(c), approx_percentile(b, 0.9) FROM t GROUP BY a HAVING count(*) > 1 ORDER BY 2",
@@ -165,6 +165,8 @@ mod tests {
             b"SELECT * FROM orders.eu OFFSET 12 BEFORE '2026-11-21T12:00:00Z'",
             b"select * from \"quoted\", 'two words' after '064zsevshm000016' where a = 1 limit 5;",
             "SELECT * FROM straße OFFSET 1 /* a \u{1f980} */".as_bytes(),
+            b"SELECT trim(a, 'x'), iif(NOT NOT a, b, 1), window('1 week', c), split_part(a, '', -9), a['b'].c FROM t ORDER BY 2 DESC, 1",
+            b"SELECT sum(DISTINCT a) + max(b), median(c), first(a), strftime('%j', last(b)) FROM t WHERE a IS NOT DISTINCT FROM b HAVING count(*) > 0",
             "SELECT \"straße\" FROM t /* \u{1f980} */ WHERE ((a = 'it''s') IS NOT TRUE) -- x".as_bytes(),
         ];
         run_bounded("a query", &seeds, fuzz_query);

@@ -13,7 +13,8 @@
 //! be decoded is told apart and says nothing of the next one. Time and memory grow with the data alone, whatever they say of
 //! themselves.
 //!
-//! What it does not do: decide what matches, or decode what only a schema from elsewhere explains. Avro is left as bytes.
+//! What it does not do: decide what matches, or decode what only a schema explains. Avro is left as bytes, with a schema too: what
+//! a schema from a stranger can do to the library for it is not bounded.
 
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzzing;
