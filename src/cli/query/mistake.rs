@@ -9,7 +9,6 @@ use crate::{
     cli::{
         error::{CliError, Kind},
         output::visible,
-        range,
     },
     client::{ClientError, Code},
     ensql::Statement,
@@ -30,9 +29,10 @@ pub(super) fn explain(error: ClientError, query: &str) -> CliError {
     let error = CliError { kind: Kind::Usage, hint: None, ..CliError::from(error) };
     if error.message == "unknown topic in query" {
         return match topic(query) {
-            Some(topic) => range::unknown_topic(&topic),
+            Some(topic) => CliError::not_found(format!("there is no topic {topic}")),
             None => CliError { kind: Kind::NotFound, ..error },
-        };
+        }
+        .hint("`ensign topic list` shows what there is");
     }
     match position(&error.message).and_then(|position| excerpt(query, position)) {
         Some(lines) => error.excerpt(lines),

@@ -80,18 +80,20 @@ pub(super) struct Args {
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
         let text = input::text(self.text, self.file.as_deref())?;
+        let begins_shell = text.is_none() && context.may_prompt() && context.output.is_terminal();
+        let is_for_one_query = self.explain || self.decryption.is_wanted();
         let query = Query {
-            text: text.clone().unwrap_or_default(),
+            text: text.unwrap_or_default(),
             parameters: self.parameters.into_iter().map(|argument| argument.0).collect(),
             include_duplicates: self.include_duplicates,
             skip_unreadable: self.skip_unreadable,
         };
-        if text.is_none() {
-            if !context.may_prompt() || !context.output.is_terminal() {
-                return Err(CliError::usage("there is no query")
-                    .hint("ensign query 'SELECT * FROM flights LIMIT 10', or -f FILE"));
-            }
+        if begins_shell && !is_for_one_query {
             return context.block_on(async |context| Box::pin(shell::run(context, query)).await);
+        }
+        if query.text.trim().is_empty() {
+            return Err(CliError::usage("there is no query")
+                .hint("for example `ensign query 'SELECT * FROM flights LIMIT 10'`; -f FILE reads it from a file"));
         }
         context.block_on(async |context| {
             let runner = Runner::new(context.connect().await?, context.clock.clone());

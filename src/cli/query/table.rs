@@ -13,7 +13,7 @@ use crate::cli::output::visible;
 const WIDTH_MAX: usize = 200;
 
 /// What a text needs at least to be worth showing, if it is that long.
-const WIDTH_MIN: usize = 8;
+const WIDTH_MIN: usize = 16;
 
 /// What is between columns.
 const GAP: usize = 2;
@@ -168,10 +168,10 @@ mod tests {
     fn texts_share_the_room() {
         let rows: &[&[&str]] = &[&["123456", "a text that is long", "short", "another text that is long"]];
         assert_eq!(
-            table(&["n", "one", "two", "three"], rows, Some(40)),
-            "     n  one          two    three\n123456  a text tha…  short  another tex…\n"
+            table(&["n", "one", "two", "three"], rows, Some(52)),
+            "     n  one                two    three\n123456  a text that is l…  short  another text that…\n"
         );
-        assert_eq!(table(&["n", "one", "two", "three"], rows, Some(20)), "     n  one\n123456  a text that…\n");
+        assert_eq!(table(&["n", "one", "two", "three"], rows, Some(25)), "     n  one\n123456  a text that is l…\n");
         assert_eq!(table(&["n", "one"], rows, Some(3)), "     n\n123456\n");
         assert_eq!(table(&["w"], &[&["日本日本日本"]], Some(6)), "w\n日本…\n");
     }

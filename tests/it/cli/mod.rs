@@ -20,6 +20,7 @@ mod machine;
 mod members;
 mod profiles;
 mod projects;
+mod query;
 mod query_shell;
 mod replay;
 mod serve;
