@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ensign::{
-    client::{Delivery, Subscriber, SubscriberOptions},
+    client::{self, Delivery, Subscriber, SubscriberOptions},
     model::Position,
 };
 
@@ -53,6 +53,7 @@ async fn seek(plan: &Plan, broker: &Broker, from: Position) -> Result<f64, Error
             until: Some(Position::End),
             retry_for: Some(Duration::ZERO),
             skip_unreadable: false,
+            wanted: client::Wanted::default(),
         };
         let started = plan.clock.elapsed();
         let mut subscriber = Subscriber::open(&client, options).await?;

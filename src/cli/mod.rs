@@ -13,6 +13,7 @@ mod bench;
 mod compact;
 mod complete;
 mod completions;
+mod condition;
 mod context;
 mod copies;
 mod data_dir;

@@ -13,7 +13,7 @@ use super::{
     human::Span,
 };
 use crate::{
-    client::{Client, Code, Subscriber, SubscriberOptions},
+    client::{Client, Code, Subscriber, SubscriberOptions, Wanted},
     model::Position,
 };
 
@@ -42,12 +42,20 @@ pub(super) struct Range {
 
 impl Range {
     /// Opens a subscription to topics, given by their names or ids, that reads each from `from` until `until`. It connects
-    /// again for as long as that takes. What can't be read for want of its data key is left out, or ends it.
-    pub(super) async fn open(&self, client: &Client, topics: &[String], skip_unreadable: bool) -> Result<Subscriber> {
+    /// again for as long as that takes. What can't be read for want of its data key is left out, or ends it. What is not selected does
+    /// not come.
+    pub(super) async fn open(
+        &self,
+        client: &Client,
+        topics: &[String],
+        skip_unreadable: bool,
+        wanted: Wanted,
+    ) -> Result<Subscriber> {
         let mut once = HashSet::new();
         let topics: Vec<String> = topics.iter().filter(|topic| once.insert(*topic)).cloned().collect();
         let (from, until) = (self.from, self.until);
-        let options = SubscriberOptions { topics: topics.clone(), from, until, retry_for: None, skip_unreadable };
+        let options =
+            SubscriberOptions { topics: topics.clone(), from, until, retry_for: None, skip_unreadable, wanted };
         let error = match Subscriber::open(client, options).await {
             Ok(subscriber) => return Ok(subscriber),
             Err(error) => error,

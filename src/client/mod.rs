@@ -33,6 +33,7 @@ mod subscriber;
 mod subscription;
 mod track;
 mod trust;
+mod wanted;
 mod webhook;
 
 #[cfg(any(test, fuzzing))]
@@ -59,6 +60,7 @@ pub use session::{AccountCredentials, Claims, Credentials};
 pub use storage::StorageInfo;
 pub use subscriber::{Delivery, Subscriber, SubscriberOptions};
 pub use trust::{TlsProblem, Trust, TrustError};
+pub use wanted::Wanted;
 pub use webhook::{Post, Posted, Webhook, WebhookError};
 
 #[cfg(test)]

@@ -129,20 +129,9 @@ impl Client {
 
 impl Query {
     fn message(&self) -> api::ensign::Query {
-        let parameters = self.parameters.iter().map(|Parameter { name, value }| api::ensign::Parameter {
-            name: name.clone(),
-            value: match value {
-                ParameterValue::Null => None,
-                ParameterValue::Int(number) => Some(parameter::Value::I(*number)),
-                ParameterValue::Float(number) => Some(parameter::Value::D(*number)),
-                ParameterValue::Bool(is) => Some(parameter::Value::B(*is)),
-                ParameterValue::Bytes(bytes) => Some(parameter::Value::Y(bytes.clone())),
-                ParameterValue::Text(text) => Some(parameter::Value::S(text.clone())),
-            },
-        });
         api::ensign::Query {
             query: self.text.clone(),
-            params: parameters.collect(),
+            params: wire_parameters(&self.parameters),
             include_duplicates: self.include_duplicates,
         }
     }
@@ -160,6 +149,22 @@ impl Parameter {
         };
         json!({ "name": self.name, "value": value })
     }
+}
+
+/// The values of placeholders as they are sent.
+pub(super) fn wire_parameters(parameters: &[Parameter]) -> Vec<api::ensign::Parameter> {
+    let parameters = parameters.iter().map(|Parameter { name, value }| api::ensign::Parameter {
+        name: name.clone(),
+        value: match value {
+            ParameterValue::Null => None,
+            ParameterValue::Int(number) => Some(parameter::Value::I(*number)),
+            ParameterValue::Float(number) => Some(parameter::Value::D(*number)),
+            ParameterValue::Bool(is) => Some(parameter::Value::B(*is)),
+            ParameterValue::Bytes(bytes) => Some(parameter::Value::Y(bytes.clone())),
+            ParameterValue::Text(text) => Some(parameter::Value::S(text.clone())),
+        },
+    });
+    parameters.collect()
 }
 
 impl Answer {

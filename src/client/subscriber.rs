@@ -2,7 +2,8 @@
 //! breaks.
 //!
 //! One stream carries all topics of a subscriber; what is there already comes merged by commit time. Each topic remembers for
-//! itself how far it has come, so a stream that breaks is taken up for each where it was.
+//! itself how far it has come, so a stream that breaks is taken up for each where it was. With a condition, that is behind the last
+//! event for which it was true.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -19,9 +20,10 @@ use super::{
     outbox::Outbox,
     subscription::{self, Arrived},
     track::Track,
+    wanted::Wanted,
 };
 use crate::{
-    api::ensign::{Query, StreamReady, Subscription},
+    api::ensign::{StreamReady, Subscription},
     model::{Position, TopicId, Ulid},
     sys,
 };
@@ -39,6 +41,7 @@ pub struct SubscriberOptions {
     pub retry_for: Option<Duration>,
     /// Leave out what the server can't read for want of its data key, instead of ending there with an error.
     pub skip_unreadable: bool,
+    pub wanted: Wanted,
 }
 
 /// What a subscriber has to say.
@@ -79,6 +82,7 @@ pub struct Subscriber {
     backoff: Backoff,
     ended: bool,
     skip_unreadable: bool,
+    wanted: Wanted,
     /// What was left out and not told yet.
     gaps: VecDeque<(TopicId, u64, u64)>,
     /// How many events of the stream that is open the gaps were, told and not told.
@@ -93,10 +97,10 @@ impl Subscriber {
     /// Opens a subscription. The server must answer that it is ready before this returns, so that an event published
     /// afterwards is not missed.
     pub async fn open(client: &Client, options: SubscriberOptions) -> Result<Subscriber, ClientError> {
-        let SubscriberOptions { topics, from, until, retry_for, skip_unreadable } = options;
+        let SubscriberOptions { topics, from, until, retry_for, skip_unreadable, wanted } = options;
         let mut subscriber = Subscriber {
             client: client.clone(),
-            tracks: topics.into_iter().map(|name| Track { name, id: None, from, until }).collect(),
+            tracks: topics.into_iter().map(|name| Track::new(name, from, until)).collect(),
             places: HashMap::new(),
             last: None,
             asked: None,
@@ -107,6 +111,7 @@ impl Subscriber {
             backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), retry_for),
             ended: false,
             skip_unreadable,
+            wanted,
             gaps: VecDeque::new(),
             skipped: 0,
             held: Vec::new(),
@@ -258,10 +263,10 @@ impl Subscriber {
             // One so large that there was no room for it has no offset.
             let offset = event.offset.get();
             if let Some(seen) = track.seen().filter(|_| offset > 0) {
-                if offset <= seen {
+                if offset <= seen && !(self.wanted.gives_rows() && track.is_next_row(event.offset)) {
                     continue;
                 }
-                if self.skip_unreadable && offset > seen + 1 {
+                if self.skip_unreadable && self.wanted.is_everything() && offset > seen + 1 {
                     // Offsets are dense, so what is missing was left out.
                     self.gaps.push_back((event.topic, seen + 1, offset - 1));
                     self.skipped += offset - 1 - seen;
@@ -283,12 +288,12 @@ impl Subscriber {
     }
 
     /// What the server is asked for: all topics that are there.
-    fn subscription(&self, query: Option<String>) -> Subscription {
+    fn subscription(&self, ranges: Option<String>) -> Subscription {
         let name = |track: &Track| track.id.map_or_else(|| track.name.clone(), |id| id.to_string());
         Subscription {
             client_id: sys::new_ulid(&self.client.clock, &self.client.entropy).to_string(),
             topics: self.tracks.iter().map(name).collect(),
-            query: query.map(|query| Query { query, ..Query::default() }),
+            query: ranges.map(|ranges| self.wanted.query(&ranges)),
             group: None,
         }
     }
@@ -297,8 +302,9 @@ impl Subscriber {
     async fn connect(&mut self) -> Result<(), ClientError> {
         let now = self.client.clock.elapsed();
         let since = self.asked.map_or(Duration::ZERO, |asked| now.saturating_sub(asked));
-        let ranges: Vec<String> = self.tracks.iter().map(|track| track.clauses(since)).collect();
-        let subscription = self.subscription(Some(format!("SELECT * FROM {}", ranges.join(", "))));
+        let by_rows = self.wanted.gives_rows();
+        let ranges: Vec<String> = self.tracks.iter_mut().map(|track| track.clauses(since, by_rows)).collect();
+        let subscription = self.subscription(Some(ranges.join(", ")));
         let asks: HeaderMap = self.skip_unreadable.then_some(subscription::SKIP_HEADER).into_iter().collect();
         let (reader, ready) = subscription::open(&self.client, subscription, &asks, &self.outbox).await?;
         self.asked.get_or_insert(now);

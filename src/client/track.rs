@@ -20,9 +20,16 @@ pub(super) struct Track {
     /// What comes next.
     pub(super) from: Position,
     pub(super) until: Option<Position>,
+    /// How many rows have come of the event before that, and how many of them come again.
+    rows: u64,
+    again: u64,
 }
 
 impl Track {
+    pub(super) fn new(name: String, from: Position, until: Option<Position>) -> Track {
+        Track { name, id: None, from, until, rows: 0, again: 0 }
+    }
+
     /// The offset of the last event that came, or of the one before the first that is wanted, if that is known.
     pub(super) fn seen(&self) -> Option<u64> {
         match self.from {
@@ -32,20 +39,37 @@ impl Track {
         }
     }
 
-    /// An event has come.
-    pub(super) fn reached(&mut self, offset: Offset) {
-        self.from = Position::Offset(offset.plus(1));
+    /// Whether a row of an event that was reached before has not come yet.
+    pub(super) fn is_next_row(&mut self, offset: Offset) -> bool {
+        let is_of_last = self.rows > 0 && self.from == Position::Offset(offset.plus(1));
+        if is_of_last && self.again > 0 {
+            self.again -= 1;
+            return false;
+        }
+        is_of_last
     }
 
-    /// The topic with its clauses, so long after the first stream was asked for.
-    pub(super) fn clauses(&self, since: Duration) -> String {
+    /// An event has come, or a row of it.
+    pub(super) fn reached(&mut self, offset: Offset) {
+        let next = Position::Offset(offset.plus(1));
+        self.rows = if self.from == next { self.rows + 1 } else { 1 };
+        self.from = next;
+        self.again = 0;
+    }
+
+    /// The topic with its clauses, so long after the first stream was asked for. When there is more than a row of an event, it
+    /// may have more than have come: then it is asked for once more.
+    pub(super) fn clauses(&mut self, since: Duration, by_rows: bool) -> String {
+        self.again = if by_rows { self.rows } else { 0 };
         // An id stays that of the topic that was meant, also when another gets the name.
         let topic = self.id.map_or_else(|| self.name.clone(), |id| id.to_string());
         let from = match (self.from, self.until) {
             // A query that only says where to stop would start at the beginning.
             (Position::End, None) if since.is_zero() => String::new(),
             (Position::Start, _) => " OFFSET 0".to_owned(),
-            (Position::Offset(next), _) => format!(" OFFSET {}", next.get().saturating_sub(1)),
+            (Position::Offset(next), _) => {
+                format!(" OFFSET {}", next.get().saturating_sub(1 + u64::from(self.again > 0)))
+            }
             (Position::Event(id), _) => format!(" OFFSET '{id}'"),
             // What lies behind the time before is what was committed at this time or later.
             (Position::Time(time), _) => format!(" AFTER '{}'", time.plus_nanos(-1)),
@@ -79,8 +103,8 @@ mod tests {
     use crate::model::{Rlid, Time, Ulid};
 
     fn check(from: Position, until: Option<Position>, since: u64, expected: &str) {
-        let track = Track { name: "t".to_owned(), id: None, from, until };
-        assert_eq!(track.clauses(Duration::from_micros(since)), expected);
+        let mut track = Track::new("t".to_owned(), from, until);
+        assert_eq!(track.clauses(Duration::from_micros(since), false), expected);
     }
 
     #[test]
@@ -103,9 +127,30 @@ mod tests {
         check(Position::End, None, 1_500_001, "'t' AFTER '-1501ms'");
         check(Position::Ago(60_000_000_000), Some(Position::End), 2_000, "'t' AFTER '-60002ms' BEFORE '-2ms'");
         let id = TopicId(Ulid::from_bytes([1; 16]));
-        let mut track = Track { name: "t".to_owned(), id: Some(id), from: Position::End, until: None };
+        let mut track = Track { id: Some(id), ..Track::new("t".to_owned(), Position::End, None) };
         assert_eq!(track.seen(), None);
         track.reached(Offset::new(9));
-        assert_eq!((track.seen(), track.clauses(Duration::MAX)), (Some(9), format!("'{id}' OFFSET 9")));
+        assert_eq!((track.seen(), track.clauses(Duration::MAX, false)), (Some(9), format!("'{id}' OFFSET 9")));
+    }
+
+    /// Each row comes once, wherever the stream broke.
+    #[test]
+    fn rows_of_an_event_that_was_begun_come_again() {
+        let mut track = Track::new("t".to_owned(), Position::Start, None);
+        let take = |track: &mut Track, offset: u64| {
+            let is_new = track.seen().is_none_or(|seen| offset > seen) || track.is_next_row(Offset::new(offset));
+            if is_new {
+                track.reached(Offset::new(offset));
+            }
+            is_new
+        };
+        assert!(!track.is_next_row(Offset::new(0)));
+        assert!(take(&mut track, 3) && take(&mut track, 3) && !take(&mut track, 2));
+        assert_eq!(track.clauses(Duration::ZERO, true), "'t' OFFSET 2");
+        assert_eq!([3, 3, 3, 4, 4, 3].map(|offset| take(&mut track, offset)), [false, false, true, true, true, false]);
+        // It had more rows before.
+        assert_eq!(track.clauses(Duration::ZERO, true), "'t' OFFSET 3");
+        assert_eq!([4, 5, 5, 6].map(|offset| take(&mut track, offset)), [false, true, true, true]);
+        assert_eq!(track.clauses(Duration::ZERO, false), "'t' OFFSET 6");
     }
 }

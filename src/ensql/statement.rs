@@ -130,6 +130,13 @@ impl Statement {
         columns.is_none() && filter.is_none() && limit.is_none() && ending.is_none()
     }
 
+    /// Whether it gives the events of a type for which a condition is true, and says nothing else, not even where to read.
+    pub fn is_condition(&self) -> bool {
+        let Statement { sources, columns, limit, ending, .. } = self;
+        let is_placed = sources.iter().any(|source| source.from.is_some() || source.until.is_some());
+        columns.is_none() && limit.is_none() && ending.is_none() && !is_placed
+    }
+
     /// Makes sure that it can be run over events that never end: each result depends on one event alone.
     ///
     /// # Errors

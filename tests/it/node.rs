@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ensign::{
     client::{
         Address, Client, ClientError, Credentials, Delivery, Draft, Endpoint, Envelope, Event, Outcome, Publisher,
-        PublisherOptions, Subscriber, SubscriberOptions,
+        PublisherOptions, Subscriber, SubscriberOptions, Wanted,
     },
     identity::NewKey,
     model::{Mimetype, Permissions, Position},
@@ -133,6 +133,7 @@ impl Node {
             until: Some(Position::End),
             retry_for: Some(Duration::ZERO),
             skip_unreadable: false,
+            wanted: Wanted::default(),
         };
         let mut events = Vec::new();
         let mut subscriber = match Subscriber::open(&self.client, options).await {

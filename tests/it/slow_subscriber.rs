@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ensign::{
     client::{
         Client, Credentials, Delivery, Draft, Endpoint, Envelope, Publisher, PublisherOptions, Subscriber,
-        SubscriberOptions,
+        SubscriberOptions, Wanted,
     },
     model::{Mimetype, Position, Secret},
     sys::Clock,
@@ -131,6 +131,7 @@ fn a_subscriber_that_stalls_costs_bounded_memory_and_then_gets_everything() {
             until: None,
             retry_for: None,
             skip_unreadable: false,
+            wanted: Wanted::default(),
         };
         let mut subscriber = Subscriber::open(&client, options).await.unwrap();
 

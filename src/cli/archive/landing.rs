@@ -17,7 +17,7 @@ use crate::{
     },
     client::{
         Client, ClientError, Delivery, Draft, Encryption, Event, Publisher, PublisherOptions, Subscriber,
-        SubscriberOptions, TopicDefinition,
+        SubscriberOptions, TopicDefinition, Wanted,
     },
     model::{Offset, Position},
 };
@@ -303,6 +303,7 @@ impl Landing {
             until: Some(Position::Offset(Offset::new(offset + 1))),
             retry_for: Some(RETRY_FOR),
             skip_unreadable: false,
+            wanted: Wanted::default(),
         };
         let mut subscriber = Subscriber::open(&self.client, options).await.map_err(|error| self.about(error))?;
         loop {

@@ -9,7 +9,7 @@ use crate::{
         error::{CliError, Result},
         range,
     },
-    client::{Client, Delivery, Subscriber, SubscriberOptions, TopicDefinition, TopicInfo},
+    client::{Client, Delivery, Subscriber, SubscriberOptions, TopicDefinition, TopicInfo, Wanted},
     model::{Position, Rlid, TopicId, Ulid},
 };
 
@@ -130,6 +130,7 @@ impl Bounds<'_> {
             until: Some(Position::Event(last.plus(1))),
             retry_for: Some(super::RETRY_FOR),
             skip_unreadable: self.extent.skip_unreadable,
+            wanted: Wanted::default(),
         };
         let mut subscriber = Subscriber::open(self.client, options).await.map_err(about)?;
         loop {

@@ -29,7 +29,7 @@ use crate::{
         progress::ProgressLine,
         record,
     },
-    client::{Client, ClientError, Delivery, Event, Subscriber, SubscriberOptions},
+    client::{Client, ClientError, Delivery, Event, Subscriber, SubscriberOptions, Wanted},
     model::{Offset, Position},
 };
 
@@ -136,6 +136,7 @@ impl Transfer {
                 until: Some(Position::Event(last_id.plus(1))),
                 retry_for: Some(RETRY_FOR),
                 skip_unreadable: self.skip_unreadable,
+                wanted: Wanted::default(),
             };
             let mut subscriber = Subscriber::open(&self.client, options).await.map_err(about)?;
             while next <= topic.last {

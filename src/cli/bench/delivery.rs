@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::meter::{Meter, Readings};
 use crate::{
     cli::error::{CliError, Result},
-    client::{Client, Delivery, Event, Subscriber, SubscriberOptions},
+    client::{Client, Delivery, Event, Subscriber, SubscriberOptions, Wanted},
     model::{Position, TopicId},
     sys::Clock,
 };
@@ -38,6 +38,7 @@ impl Deliveries {
                 until: None,
                 retry_for: Some(Duration::ZERO),
                 skip_unreadable: false,
+                wanted: Wanted::default(),
             };
             let subscriber = Subscriber::open(&client, options).await?;
             tasks.spawn(receive(subscriber, meter.clone(), clock.clone()));

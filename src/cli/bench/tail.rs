@@ -11,7 +11,7 @@ use crate::{
         error::{CliError, Result},
         human::Span,
     },
-    client::{Client, Code, Delivery, Subscriber, SubscriberOptions},
+    client::{Client, Code, Delivery, Subscriber, SubscriberOptions, Wanted},
     model::Position,
     sys::Clock,
 };
@@ -99,7 +99,14 @@ pub(super) async fn subscribe(
 ) -> Result<Subscriber> {
     // A benchmark that had to connect again has measured something else.
     let retry_for = Some(Duration::ZERO);
-    let options = SubscriberOptions { topics: vec![topic.to_owned()], from, until, retry_for, skip_unreadable: false };
+    let options = SubscriberOptions {
+        topics: vec![topic.to_owned()],
+        from,
+        until,
+        retry_for,
+        skip_unreadable: false,
+        wanted: Wanted::default(),
+    };
     Subscriber::open(&client.with_own_connection()?, options).await.map_err(|error| match error.code() {
         Some(Code::FailedPrecondition | Code::NotFound | Code::InvalidArgument) => topics::unknown(topic),
         _ => CliError::from(error).about(format!("topic {topic}")),

@@ -3,23 +3,33 @@
 use std::{fmt, str::FromStr};
 
 use crate::{
-    cli::human,
+    cli::{
+        condition::{EventCondition, Judgement},
+        human,
+        output::visible,
+    },
     client::Event,
     model::{Mimetype, ParseSchemaError, Schema},
+    sys::Clock,
 };
 
 /// How many characters of a value a miss shows.
 const SHOWN_LETTERS: usize = 60;
 
 /// One thing that is expected of an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Condition {
     Type(TypePattern),
     Mimetype(Mimetype),
-    Metadata { name: String, value: String },
+    Metadata {
+        name: String,
+        value: String,
+    },
     Key(String),
     Data(String),
     DataContains(String),
+    /// The clock says what now is.
+    Where(Box<EventCondition>, Clock),
 }
 
 /// A condition that an event does not meet.
@@ -41,6 +51,7 @@ impl Condition {
             // What the ciphertext happens to be says nothing about the data.
             Condition::Data(text) => !event.is_encrypted() && event.data == text.as_bytes(),
             Condition::DataContains(text) => !event.is_encrypted() && contains(&event.data, text.as_bytes()),
+            Condition::Where(condition, clock) => condition.judge(event, clock.now()) == Judgement::Met,
         }
     }
 
@@ -66,6 +77,16 @@ impl Condition {
             Condition::Data(text) => ("data".to_owned(), quoted(text), Some(data(event))),
             Condition::DataContains(text) => {
                 ("data".to_owned(), format!("something with {}", quoted(text)), Some(data(event)))
+            }
+            Condition::Where(condition, clock) => {
+                let found = match condition.judge(event, clock.now()) {
+                    Judgement::Met | Judgement::Unmet(_) if !condition.wants_data() => "that it is not".to_owned(),
+                    Judgement::Met => "that it was not".to_owned(),
+                    Judgement::Unmet(values) => cut(&values),
+                    Judgement::Undecodable => format!("data that is no {}", event.mimetype),
+                    Judgement::Encrypted => "encrypted data".to_owned(),
+                };
+                ("where".to_owned(), cut(condition.text()), Some(found))
             }
         };
         Some(Miss { subject, expected, found: found.unwrap_or_else(|| "none".to_owned()) })
@@ -128,6 +149,14 @@ fn quoted(text: &str) -> String {
     match text.char_indices().nth(SHOWN_LETTERS) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
         None => format!("{text:?}"),
+    }
+}
+
+/// A text as it can be shown in a line, cut when it is long.
+fn cut(text: &str) -> String {
+    match text.char_indices().nth(2 * SHOWN_LETTERS) {
+        Some((end, _)) => format!("{}…", visible(&text[..end])),
+        None => visible(text),
     }
 }
 
@@ -215,6 +244,19 @@ mod tests {
             r#"data: expected "{\"total\":12}", found encrypted data"#
         );
         assert!(Condition::DataContains(same).miss(&sealed).is_some());
+    }
+
+    #[test]
+    fn conditions_of_the_query_language() {
+        let clock = Clock::manual(crate::sys::ManualClock::default());
+        let check = |text: &str, expected: &str| {
+            let condition = Condition::Where(Box::new(EventCondition::read(text).unwrap()), clock.clone());
+            assert_eq!(condition.is_met(&event()), expected.is_empty());
+            assert_eq!(said(&condition, &event()), expected);
+        };
+        check("total = 12", "");
+        check("total > 12 AND name = 'x'", "where: expected total > 12 AND name = 'x', found total 12, name null");
+        check("_key = 'k2'", "where: expected _key = 'k2', found that it is not");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clap_complete::ArgValueCandidates;
 
 use super::{
     Context, complete,
+    condition::EventCondition,
     error::{CliError, Kind, Result},
     event_args::{MetaArg, MimetypeArg},
     human::{self, Span},
@@ -16,7 +17,7 @@ use super::{
     range::{self, Range},
 };
 use crate::{
-    client::{Client, ClientError, Delivery, Event, Subscriber},
+    client::{Client, ClientError, Delivery, Event, Subscriber, Wanted},
     model::{Offset, Position},
     sys::Clock,
 };
@@ -38,6 +39,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[command(after_help = format!("Examples:
   $ ensign expect orders --type order@1 --meta source=web --timeout 30s
   $ ./place-order && ensign expect orders --from -1m --data-contains '\"total\":12'
+  $ ensign expect orders --where 'total > 100 AND customer.country = \'DE\''
   $ ensign expect orders --from start --timeout 0s --key k1 --count 2 -o jsonl
 
 {}", range::POSITIONS))]
@@ -70,6 +72,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     data_contains: Option<String>,
 
+    /// Expect events for which this is true, as EnSQL's WHERE has it; it is evaluated here
+    #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true)]
+    condition: Option<String>,
+
     /// Expect so many events
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     count: u64,
@@ -96,7 +102,7 @@ impl Args {
         })
     }
 
-    fn conditions(&self) -> Vec<Condition> {
+    fn conditions(&self, clock: &Clock) -> Result<Vec<Condition>> {
         let metadata = |meta: &MetaArg| Condition::Metadata { name: meta.name.clone(), value: meta.value.clone() };
         let mut conditions = Vec::new();
         conditions.extend(self.schema.clone().map(Condition::Type));
@@ -105,15 +111,18 @@ impl Args {
         conditions.extend(self.key.clone().map(Condition::Key));
         conditions.extend(self.data.clone().map(Condition::Data));
         conditions.extend(self.data_contains.clone().map(Condition::DataContains));
-        conditions
+        if let Some(text) = &self.condition {
+            conditions.push(Condition::Where(Box::new(EventCondition::read(text)?), clock.clone()));
+        }
+        Ok(conditions)
     }
 }
 
 impl Args {
     async fn expect(&self, context: &mut Context, writer: &mut EventWriter) -> Result<()> {
+        let search = Search::new(self.conditions(&context.clock)?);
         let client = context.connect_with_key("subscriber").await?;
         let mut interrupt = pin!(tokio::signal::ctrl_c());
-        let search = Search::new(self.conditions());
         let next = self.first(&context.clock);
         let mut watch = Watch { args: self, context, writer, search, next };
         tokio::select! {
@@ -131,7 +140,9 @@ impl Args {
     }
 
     async fn open(&self, client: &Client, from: Position, until: Option<Position>) -> Result<Subscriber> {
-        Range { from, until, limit: None, idle: None }.open(client, std::slice::from_ref(&self.topic), false).await
+        Range { from, until, limit: None, idle: None }
+            .open(client, std::slice::from_ref(&self.topic), false, Wanted::default())
+            .await
     }
 }
 

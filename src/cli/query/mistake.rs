@@ -52,7 +52,7 @@ fn position(message: &str) -> Option<usize> {
 }
 
 /// The line of a place in a query, and a caret under the place; nothing when the query has no such place.
-fn excerpt(query: &str, position: usize) -> Option<String> {
+pub(in crate::cli) fn excerpt(query: &str, position: usize) -> Option<String> {
     let text = query.trim();
     let (before, behind) = text.split_at_checked(position)?;
     let start = before.rfind('\n').map_or(0, |end| end + 1);

@@ -23,6 +23,7 @@ use super::{
     error::{CliError, Result},
 };
 use crate::client::Query;
+pub(super) use mistake::excerpt;
 use parameter::ParameterArg;
 use run::Runner;
 

@@ -17,7 +17,7 @@ use super::{
     range::{self, Range},
 };
 use crate::{
-    client::{Delivery, Draft, Event, Publisher, PublisherOptions, Subscriber},
+    client::{Delivery, Draft, Event, Publisher, PublisherOptions, Subscriber, Wanted},
     model::{Position, TopicId},
     sys::Clock,
 };
@@ -83,7 +83,8 @@ impl Args {
         let until = Some(self.range.until.unwrap_or(Position::End));
         let range = Range { until, ..self.range.clone() };
         // The range ends where the topic does now, so it is opened before anything is published.
-        let subscriber = range.open(&client, std::slice::from_ref(&self.topic), self.skip_unreadable).await?;
+        let subscriber =
+            range.open(&client, std::slice::from_ref(&self.topic), self.skip_unreadable, Wanted::default()).await?;
         let destination = Destination { topic: &self.to, may_create: !self.no_create };
         let options = PublisherOptions { listener: Some(report.listener()), ..PublisherOptions::default() };
         let (publisher, topic) = destination.open(context, &client, options).await?;

@@ -12,12 +12,14 @@ use super::{Args, finish};
 use crate::{
     cli::{
         Context,
+        condition::{EventCondition, Judgement},
         decryption::Decryptor,
         error::{CliError, Result},
         human,
         output::EventWriter,
+        topic_keys,
     },
-    client::{ClientError, Delivery, Subscriber},
+    client::{ClientError, Delivery, Event, Subscriber, Wanted},
     model::TopicId,
 };
 
@@ -29,6 +31,8 @@ struct Topics {
     known: HashMap<TopicId, (String, Option<Decryptor>)>,
     /// The names of those that have been destroyed.
     lost: Vec<String>,
+    /// What has to be true for an event to be shown, unless the server looks after that.
+    condition: Option<EventCondition>,
 }
 
 impl Topics {
@@ -46,16 +50,23 @@ impl Topics {
 
 impl Args {
     pub(super) async fn follow(&self, context: &mut Context, writer: &mut EventWriter) -> Result<()> {
+        let condition = self.condition.as_deref().map(EventCondition::read).transpose()?;
+        self.note_what_is_not_seen(context, condition.as_ref());
         // Once for each name, as the subscription has them.
         let mut once = HashSet::new();
         let named = self.topics.iter().filter(|topic| once.insert(*topic));
         let decryptors: Result<Vec<_>> = named.map(|topic| self.decryption.decryptor(context, topic)).collect();
         let decryptors = decryptors?;
         let client = context.connect_with_key("subscriber").await?;
-        let subscriber = self.range.open(&client, &self.topics, self.skip_unreadable).await?;
+        // What only keys that are here can open is judged here.
+        let (condition, wanted) = match condition {
+            Some(condition) if !self.decryption.is_wanted() => (None, Wanted::of(condition.text())),
+            condition => (condition, Wanted::default()),
+        };
+        let subscriber = self.range.open(&client, &self.topics, self.skip_unreadable, wanted).await?;
         let known =
             subscriber.topics().zip(decryptors).map(|((id, name), decryptor)| (id, (name.to_owned(), decryptor)));
-        let mut topics = Topics { known: known.collect(), lost: Vec::new() };
+        let mut topics = Topics { known: known.collect(), lost: Vec::new(), condition };
         let mut reports = spawn(subscriber);
         let result = self.read(context, writer, &mut topics, &mut reports).await;
         finish(context, writer, result)
@@ -72,16 +83,18 @@ impl Args {
         let mut left = self.range.limit.unwrap_or(u64::MAX);
         let mut interrupt = pin!(tokio::signal::ctrl_c());
         let idle = self.range.idle.map_or(Duration::MAX, |span| span.0);
+        let mut shown = context.clock.elapsed();
         while left > 0 {
             let report = if let Ok(report) = reports.try_recv() {
                 Some(report)
             } else {
                 // Nothing more is there now: what was gathered has to be seen.
                 context.output.flush()?;
+                let patience = idle.saturating_sub(context.clock.elapsed().saturating_sub(shown));
                 tokio::select! {
                     report = reports.recv() => report,
                     _ = &mut interrupt => return Err(CliError::interrupted()),
-                    () = context.clock.sleep(idle) => return Ok(()),
+                    () = context.clock.sleep(patience) => return Ok(()),
                 }
             };
             let Some(report) = report else {
@@ -108,21 +121,59 @@ impl Args {
                     context.output.note(&format!("{reason}; connecting again"));
                 }
                 Delivery::Events(events) => {
-                    for mut event in events {
-                        if left == 0 {
-                            break;
-                        }
-                        left -= 1;
-                        let Some((name, decryptor)) = topics.known.get(&event.topic) else { continue };
-                        if let Some(decryptor) = decryptor {
-                            decryptor.open(&mut event)?;
-                        }
-                        writer.write(&mut context.output, &event, name)?;
+                    let before = left;
+                    left -= self.show(context, writer, topics, events, left)?;
+                    let now = context.clock.elapsed();
+                    if left < before {
+                        shown = now;
+                    } else if now.saturating_sub(shown) >= idle {
+                        return Ok(());
                     }
+                    continue;
                 }
             }
+            shown = context.clock.elapsed();
         }
         Ok(())
+    }
+
+    /// Writes those of these events that are wanted, up to so many; says how many that were.
+    fn show(
+        &self,
+        context: &mut Context,
+        writer: &mut EventWriter,
+        topics: &Topics,
+        events: Vec<Event>,
+        most: u64,
+    ) -> Result<u64> {
+        let now = context.clock.now();
+        let mut written = 0;
+        for mut event in events {
+            if written == most {
+                break;
+            }
+            let Some((name, decryptor)) = topics.known.get(&event.topic) else { continue };
+            if let Some(decryptor) = decryptor {
+                decryptor.open(&mut event)?;
+            }
+            if topics.condition.as_ref().is_some_and(|condition| condition.judge(&event, now) != Judgement::Met) {
+                continue;
+            }
+            writer.write(&mut context.output, &event, name)?;
+            written += 1;
+        }
+        Ok(written)
+    }
+
+    /// Whoever has the keys of a topic is told that a condition on its data is of no use to the server.
+    fn note_what_is_not_seen(&self, context: &Context, condition: Option<&EventCondition>) {
+        let looks_blindly = !self.decryption.is_wanted() && condition.is_some_and(EventCondition::wants_data);
+        let encrypted = self.topics.iter().find(|topic| looks_blindly && topic_keys::require(context, topic).is_ok());
+        if let Some(topic) = encrypted {
+            context.output.note(&format!(
+                "there is a topic key for topic {topic}: what is encrypted with it does not match; --decrypt evaluates --where here"
+            ));
+        }
     }
 }
 

@@ -35,6 +35,9 @@ use membership::Membership;
 /// published again as they are. --decrypt stops with an error at an event that it can't decrypt, that was changed,
 /// or that is not encrypted.
 ///
+/// With --where the server sends only events for which a condition is true, of all topics. It can't look at data that is encrypted with a
+/// topic key; with --decrypt the condition is evaluated here, when the data has been decrypted. -n and --idle count what is shown.
+///
 /// With --group the server remembers how far the group has read, and members of one group share the events. A new group
 /// starts at --from, and is at-least-once: an event counts as read when it was written, and comes again, here or to
 /// another member, when that did not come about. With --ack manual standard input says what became of each event, in lines of
@@ -53,6 +56,7 @@ use membership::Membership;
   $ ensign tail orders payments --from -15m -o 'template={{topic}} {{offset}} {{data}}'
   $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
   $ ensign tail orders --from start --decrypt
+  $ ensign tail orders --from -1h --where 'total > 100 AND customer.country IN (\'DE\', \'FR\')'
   $ ensign tail orders --group billing --from start -o jsonl
   $ ensign tail orders --forward https://example.com/hook --header-file hook.headers
 
@@ -64,6 +68,10 @@ pub(super) struct Args {
 
     #[command(flatten)]
     range: Range,
+
+    /// Show events for which this is true, as EnSQL's WHERE has it
+    #[arg(long = "where", value_name = "CONDITION", allow_hyphen_values = true, conflicts_with = "taking_part")]
+    condition: Option<String>,
 
     /// Leave out events under a suspended or revoked data key, instead of ending there with an error
     #[arg(long)]

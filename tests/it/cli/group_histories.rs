@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ensign::{
     client::{
         Client, Delivery, Draft, Envelope, Event, GroupDelivery, GroupOptions, GroupSubscriber, Lease, Publisher,
-        PublisherOptions, Subscriber, SubscriberOptions,
+        PublisherOptions, Subscriber, SubscriberOptions, Wanted,
     },
     model::{DeliverySemantic, Mimetype, NackCode, Position, Rlid, TopicId},
     sys::Entropy,
@@ -241,6 +241,7 @@ impl Run {
             until: Some(Position::End),
             retry_for: None,
             skip_unreadable: false,
+            wanted: Wanted::default(),
         };
         let mut subscriber = Subscriber::open(&self.client, options).await.unwrap();
         let mut read = Vec::new();

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ensign::{
     client::{
         AckListener, Address, Client, Credentials, Delivery, Draft, Endpoint, Envelope, Event, Publisher,
-        PublisherOptions, Subscriber, SubscriberOptions,
+        PublisherOptions, Subscriber, SubscriberOptions, Wanted,
     },
     model::{Mimetype, Offset, Position, Secret},
     sys::{Clock, Entropy},
@@ -113,6 +113,7 @@ impl Run {
                 until: None,
                 retry_for: None,
                 skip_unreadable: false,
+                wanted: Wanted::default(),
             };
             let Ok(mut subscriber) = Subscriber::open(&self.client, options).await else {
                 // The server may be dead right now.
@@ -168,6 +169,7 @@ impl Run {
             until: Some(Position::End),
             retry_for: None,
             skip_unreadable: false,
+            wanted: Wanted::default(),
         };
         let mut subscriber = Subscriber::open(&self.client, options).await.unwrap();
         let mut reading = Reading { topic, from: 1, events: Vec::new(), is_complete: true };

@@ -9,6 +9,7 @@ mod durability;
 mod encryption;
 mod events;
 mod expect;
+mod filtering;
 mod forward;
 mod generated;
 mod grammar;

@@ -25,7 +25,7 @@ use crate::{
         human::{self, Span},
         output::Detail,
     },
-    client::{Client, Delivery, Subscriber, SubscriberOptions},
+    client::{Client, Delivery, Subscriber, SubscriberOptions, Wanted},
     model::{Position, TopicId},
     sys::{Entropy, files},
 };
@@ -223,6 +223,7 @@ impl Run {
                 until: Some(Position::End),
                 retry_for: Some(Duration::ZERO),
                 skip_unreadable: false,
+                wanted: Wanted::default(),
             };
             let mut subscriber = Subscriber::open(client, options).await.map_err(|error| unreadable(&error))?;
             let mut reading = self.record.read(*topic, self.seed);
