@@ -142,7 +142,10 @@ fn real_data_in_every_form() {
     let mut lines = table.text().lines();
     assert_eq!(lines.next(), Some("date              delay  origin"));
     for (line, flight) in lines.zip(&values) {
-        assert_eq!(line, format!("{:16}  {:>5}  {}", text(&flight["date"]), text(&flight["delay"]), text(&flight["origin"])));
+        assert_eq!(
+            line,
+            format!("{:16}  {:>5}  {}", text(&flight["date"]), text(&flight["delay"]), text(&flight["origin"]))
+        );
     }
     let rows = query(&machine, "SELECT * FROM flights", "-o json").check().json();
     assert_eq!((rows.as_array().unwrap().len(), &rows[19_999]["_offset"]), (20_000, &json!(20_000)));
