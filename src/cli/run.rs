@@ -51,7 +51,7 @@ fn run(arguments: &[OsString], environment: Environment) -> Result<ExitCode> {
 
     let globals = cli.globals;
     let color = match globals.color {
-        Color::Auto if environment.get("NO_COLOR").is_some() => Color::Never,
+        Color::Auto if forbids_color(&environment) => Color::Never,
         color => color,
     };
     let uses = cli.command.uses();
@@ -215,8 +215,13 @@ fn wants_json(arguments: &[OsString], environment: &Environment) -> bool {
 }
 
 fn colors_errors() -> bool {
-    // What --color says is not known when the command line is wrong; the terminal and NO_COLOR always are.
-    std::io::stderr().is_terminal() && Environment::current().get("NO_COLOR").is_none()
+    // What --color says is not known when the command line is wrong; the terminal and its variables always are.
+    std::io::stderr().is_terminal() && !forbids_color(&Environment::current())
+}
+
+/// Whether the user wants no color, or has a terminal that knows no escape sequences.
+fn forbids_color(environment: &Environment) -> bool {
+    environment.get("NO_COLOR").is_some() || environment.get("TERM") == Some("dumb")
 }
 
 fn start_logging(cli: &Cli) -> Result<()> {

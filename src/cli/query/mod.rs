@@ -1,7 +1,7 @@
 //! `ensign query`: asks a topic with EnSQL.
 //!
-//! `run` is the way of a query from its text to its output, `writer` the formats, `mistake` what is said of a query that is wrong, `shell` asks
-//! one query after the other.
+//! `run` is the way of a query from its text to its output, `writer` the formats, `mistake` what is said of a query that is
+//! wrong, `shell` asks one query after the other.
 
 mod event_row;
 mod explain;
@@ -30,7 +30,7 @@ use run::Runner;
 /// Ask a topic with EnSQL
 ///
 /// Without an argument, the query is read from standard input; on a terminal, a shell begins that runs one query after the
-/// other, with history, completion, and commands that `\\?` lists. The result is a table on a terminal, and otherwise
+/// other, with history, completion, and commands that \? lists. The result is a table on a terminal, and otherwise
 /// JSON lines; how many rows there were, and how long it took, is said on standard error.
 ///
 /// SELECT * gives the events: their offset, as _offset, and the fields of their data. Of data that is no JSON object there is one

@@ -133,15 +133,14 @@ fn field_listing(fields: &[SeenField]) -> Listing {
 
 /// Where the list of fields comes from.
 fn sample_note(sample: &Sample) -> String {
-    let mut note =
-        format!("as {} have them; every event has {}", human::counted(sample.events, "event"), envelope_line());
+    let mut note = format!("as {} have them", human::counted(sample.events, "event"));
     if sample.undecodable > 0 {
         note += &format!("; {} could not be decoded", human::counted(sample.undecodable, "row"));
     }
     if sample.is_cut {
         note += "; there are more fields";
     }
-    note
+    format!("{note}\nevery event has {}", envelope_line())
 }
 
 fn parameter_listing(parameters: &[Parameter]) -> Listing {
@@ -220,7 +219,7 @@ mod tests {
         assert_eq!(
             sample_note(&sample),
             format!(
-                "as 2 events have them; every event has {}; 1 row could not be decoded; there are more fields",
+                "as 2 events have them; 1 row could not be decoded; there are more fields\nevery event has {}",
                 envelope_line()
             )
         );

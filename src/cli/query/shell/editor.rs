@@ -8,6 +8,7 @@
 
 use std::{borrow::Cow, io::Write as _, path::PathBuf, sync::Arc};
 
+use futures_util::FutureExt as _;
 use rustyline::{
     CompletionType, Config, Context, Editor, Helper,
     completion::{Completer, Pair},
@@ -18,7 +19,10 @@ use rustyline::{
     history::FileHistory,
     validate::Validator,
 };
-use tokio::task::JoinHandle;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinHandle,
+};
 
 use super::{completion, highlight, names::Names};
 use crate::{
@@ -56,6 +60,8 @@ pub(super) struct Keyboard {
     /// Not here while a line is being read.
     editor: Option<LineEditor>,
     reading: Option<Reading>,
+    /// Ctrl-C, where the editor does not take the key itself.
+    interrupts: Signal,
     /// Nothing when nothing is to be remembered.
     history: Option<PathBuf>,
 }
@@ -64,6 +70,7 @@ impl Keyboard {
     /// Takes the terminal. What is wrong with the history is said, and keeps nobody from asking.
     pub(super) fn open(names: Arc<Names>, colored: bool) -> Result<(Keyboard, Option<CliError>)> {
         let failed = |error: ReadlineError| CliError::failed(format!("can't use the terminal: {error}"));
+        let interrupts = signal(SignalKind::interrupt()).map_err(|error| failed(error.into()))?;
         let config = Config::builder()
             .max_history_size(HISTORY_MAX)
             .and_then(|config| config.history_ignore_dups(true))
@@ -78,7 +85,7 @@ impl Keyboard {
             Ok(path) => (Some(path), None),
             Err(error) => (None, Some(error)),
         };
-        Ok((Keyboard { editor: Some(editor), reading: None, history }, problem))
+        Ok((Keyboard { editor: Some(editor), reading: None, interrupts, history }, problem))
     }
 
     /// Reads a line behind the lines before it, which are not finished.
@@ -94,6 +101,8 @@ impl Keyboard {
                 reading
             }
             (None, Some(mut editor)) => {
+                // Those that a query was to end by are over.
+                while self.interrupts.recv().now_or_never().flatten().is_some() {}
                 if let Some(assistant) = editor.helper_mut() {
                     before.clone_into(&mut assistant.before);
                 }
@@ -108,8 +117,7 @@ impl Keyboard {
         let reading = self.reading.insert(reading);
         let (editor, line) = tokio::select! {
             read = reading => read.map_err(|error| failed(error.to_string()))?,
-            // Where the editor does not take the key itself, it is a signal.
-            _ = tokio::signal::ctrl_c() => return Ok(Typed::Interrupt),
+            _ = self.interrupts.recv() => return Ok(Typed::Interrupt),
         };
         self.reading = None;
         self.editor = Some(editor);

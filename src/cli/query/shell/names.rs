@@ -103,7 +103,7 @@ impl Names {
     /// The fields of a topic, found by looking at some of its first and its last events.
     pub(super) async fn fields(&self, topic: &str) -> Result<Sample> {
         let mut sample = Sample::default();
-        let from = format!("SELECT * FROM \"{}\"", topic.replace('"', "\"\""));
+        let from = format!("SELECT * FROM {}", written_topic(topic));
         let events = self.ask(&from).await?;
         self.look(format!("{from} LIMIT {SAMPLE_EVENTS}"), &mut sample).await?;
         if events > SAMPLE_EVENTS {
@@ -180,6 +180,13 @@ impl Names {
     }
 }
 
+/// A topic as a query writes it: without quotes where that is possible, because a type may stand behind it then.
+fn written_topic(topic: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '.');
+    let is_name = topic.starts_with(char::is_alphanumeric) && topic.chars().all(is_plain) && !topic.contains("--");
+    if is_name { topic.to_owned() } else { format!("\"{}\"", topic.replace('"', "\"\"")) }
+}
+
 impl KnownNames for Names {
     fn topics(&self) -> Vec<String> {
         if !self.with(|known| self.is_fresh(known.topics.as_ref(), TOPICS_FOR)) {
@@ -203,5 +210,20 @@ impl KnownNames for Names {
 
     fn parameters(&self) -> Vec<String> {
         self.with(|known| known.parameters.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ensql::Statement;
+
+    #[test]
+    fn topics_are_read_as_they_are_written() {
+        for topic in ["flights", "a.b-c", "orders.Order", "a b", "say \"x\"", "a--b", "-a", "from"] {
+            let statement = Statement::parse(&format!("SELECT * FROM {}", written_topic(topic))).unwrap();
+            assert_eq!(statement.sources()[0].written, topic);
+        }
+        assert_eq!((written_topic("a.b"), written_topic("a b")), ("a.b".to_owned(), "\"a b\"".to_owned()));
     }
 }
