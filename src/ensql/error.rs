@@ -22,6 +22,11 @@ pub enum QueryError {
     Invalid { what: &'static str },
     #[error("no value is given for the parameter {name}")]
     MissingParameter { name: String },
+    #[error(
+        "the values of the query's parameters, each as often as it is used, need more than {} MiB of memory; use large ones less often",
+        .limit >> 20
+    )]
+    ConstantsTooLarge { limit: usize },
     #[error("the topic {name:?} does not exist")]
     UnknownTopic { name: String },
 }

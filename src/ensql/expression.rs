@@ -161,6 +161,37 @@ pub(super) struct Set {
     items: Vec<Value<'static>>,
 }
 
+/// What is put in the place of a query's parameters, and how much room there is for it. Each use of a parameter has a value of
+/// its own, so that a few large ones could be many.
+#[derive(Debug)]
+pub(super) struct Binding<'a> {
+    parameters: &'a [Value<'static>],
+    /// Bytes that are left; `None` once they were not enough.
+    room: Option<usize>,
+}
+
+/// Bytes of the values of parameters, and of what is computed of literals, in all expressions of a query.
+pub(super) const CONSTANT_BYTES_MAX: usize = 64 << 20;
+
+impl<'a> Binding<'a> {
+    pub(super) fn new(parameters: &'a [Value<'static>]) -> Binding<'a> {
+        Binding { parameters, room: Some(CONSTANT_BYTES_MAX) }
+    }
+
+    /// Whether there was too little room. What was bound then is not to be used.
+    pub(super) fn is_full(&self) -> bool {
+        self.room.is_none()
+    }
+
+    fn literal(&mut self, value: Value<'static>) -> Expression {
+        self.room = self.room.and_then(|room| room.checked_sub(value.heap_bytes()));
+        if self.is_full() { Expression::NULL } else { Expression::Literal(value) }
+    }
+}
+
+/// Bytes of a literal that count as one part of an expression more.
+const LITERAL_PART_BYTES: usize = 1_024;
+
 /// Lists from this length on are looked up in a set.
 const SET_ITEMS_MIN: usize = 8;
 
@@ -255,9 +286,12 @@ impl Expression {
         }
     }
 
-    /// Parts within parts, with this one.
+    /// Parts within parts, with this one. A long literal counts as several, because a copy of it takes as much room.
     pub(super) fn count(&mut self) -> usize {
-        let mut count = 1;
+        let mut count = match self {
+            Expression::Literal(value) => 1 + value.heap_bytes() / LITERAL_PART_BYTES,
+            _ => 1,
+        };
         let counted: Result<(), std::convert::Infallible> = self.each_part(&mut |part| {
             count += part.count();
             Ok(())
@@ -267,20 +301,21 @@ impl Expression {
     }
 
     /// Puts the parameters' values in, and evaluates what depends on nothing else.
-    pub(super) fn bind(&mut self, parameters: &[Value<'static>]) {
-        let bound: Result<(), std::convert::Infallible> = self.each_part(&mut |part| {
-            part.bind(parameters);
-            Ok(())
+    pub(super) fn bind(&mut self, binding: &mut Binding<'_>) {
+        let bound: Result<(), ()> = self.each_part(&mut |part| {
+            part.bind(binding);
+            if binding.is_full() { Err(()) } else { Ok(()) }
         });
-        let Ok(()) = bound;
+        if bound.is_err() {
+            return;
+        }
         if let Expression::Parameter(number) = self {
-            *self = Expression::Literal(parameters.get(*number).cloned().unwrap_or_default());
+            *self = binding.literal(binding.parameters.get(*number).cloned().unwrap_or_default());
             return;
         }
         self.read_times();
         if self.is_constant() {
-            let value = self.value(&Row::default()).into_owned();
-            *self = Expression::Literal(value);
+            *self = binding.literal(self.value(&Row::default()).into_owned());
             return;
         }
         self.prepare();
@@ -362,7 +397,7 @@ mod tests {
     use super::*;
 
     fn bound(mut expression: Expression, parameters: &[Value<'static>]) -> Expression {
-        expression.bind(parameters);
+        expression.bind(&mut Binding::new(parameters));
         expression
     }
 

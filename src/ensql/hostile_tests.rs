@@ -265,6 +265,30 @@ fn many_parameters() {
     assert_eq!(run(&format!("{query})"), &parameters, &[EVENT]), Ok(vec!["#1".to_owned()]));
 }
 
+/// A large value, or what is made of one, is not there as often as a query is long.
+#[test]
+fn constants_are_bounded() {
+    let value = |name: &str, length: usize| Parameter {
+        name: name.to_owned(),
+        value: Value::text(&"x".repeat(length)).into_owned(),
+    };
+    let columns = |column: &str, count: usize| {
+        (0..count).map(|number| format!("{column} AS c{number}")).collect::<Vec<String>>().join(", ")
+    };
+    let check = |query: String, given: Vec<Parameter>, expected: &str| {
+        let found = run(&query, &given, &[EVENT]).map(|rows| rows.len().to_string());
+        assert!(found.as_ref().unwrap_or_else(|error| error).contains(expected), "{found:?} for {query:.100}");
+    };
+    let refused = "need more than 64 MiB of memory";
+    check(format!("SELECT {} FROM t WHERE a = 2", columns(":p", 10)), vec![value("p", 5_000_000)], "0");
+    check(format!("SELECT {} FROM t WHERE a = 2", columns(":p", 900)), vec![value("p", 5_000_000)], refused);
+    check(format!("SELECT * FROM t WHERE b IN (1{})", ", :p".repeat(3_900)), vec![value("p", 5_000_000)], refused);
+    let grown = columns("replace(:p, 'x', :q)", 500);
+    check(format!("SELECT {grown} FROM t"), vec![value("p", 1_000), value("q", 16_000)], refused);
+    let named = format!("SELECT '{}' AS n FROM t ORDER BY n{}", "x".repeat(1_000_000), ", n".repeat(900));
+    check(named, Vec::new(), "the expressions of a query have at most 50000 parts");
+}
+
 /// Every function, and every operator, of values at the edges of their types.
 #[test]
 fn values_at_the_edges() {

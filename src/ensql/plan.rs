@@ -1,12 +1,12 @@
 //! A query with its parameters' values, ready to be run: what it reads, what it gives.
 
-use std::collections::HashMap;
+use std::{cell::RefCell, collections::HashMap};
 
 use super::{
     EventType, Execution, Input, Path, QueryError, Statement, Step, Value,
     aggregate::Aggregate,
     evaluate::Row,
-    expression::Expression,
+    expression::{Binding, CONSTANT_BYTES_MAX, Expression},
     function::Function,
     source_text::Place,
     statement::{Limit, Parameter},
@@ -89,9 +89,10 @@ impl Statement {
     /// When a value is missing, or the parts of the query do not fit together.
     pub fn bind(&self, parameters: &[Parameter]) -> Result<Plan, QueryError> {
         let values = self.values(parameters)?;
+        let binding = RefCell::new(Binding::new(&values));
         let bound = |expression: &Expression| {
             let mut expression = expression.clone();
-            expression.bind(&values);
+            expression.bind(&mut binding.borrow_mut());
             expression
         };
         let limit = match &self.limit {
@@ -132,12 +133,16 @@ impl Statement {
         });
         let aggregates = aggregates.collect::<Result<Vec<Aggregate>, QueryError>>()?;
         let columns = columns.transpose()?;
+        let filter = self.filter.as_ref().map(bound);
+        if binding.borrow().is_full() {
+            return Err(QueryError::ConstantsTooLarge { limit: CONSTANT_BYTES_MAX });
+        }
         let explanation = self.explain(limit);
         Ok(Plan {
             columns,
             distinct: self.distinct,
             event_type: None,
-            filter: self.filter.as_ref().map(bound),
+            filter,
             groups: self.is_grouped.then_some(Groups { keys, aggregates, having }),
             order_by,
             limit,
