@@ -84,7 +84,7 @@ pub fn written_field(path: &Path) -> String {
     for (at, step) in path.iter().enumerate() {
         let dot = if at == 0 { "" } else { "." };
         match step {
-            Step::Index(index) => written += &format!("[{index}]"),
+            Step::Index(index) => written = format!("{written}[{index}]"),
             Step::Key(name) => {
                 let bare = format!("{written}{dot}{name}");
                 let is_read = Statement::parse(&format!("SELECT {bare} FROM t"))

@@ -64,9 +64,7 @@ impl Terminal {
             at.map(|at| (String::from_utf8_lossy(&shown[..at]).into_owned(), from + at + text.len()))
         };
         let ended = self.child.try_wait().unwrap();
-        if ended.is_some() && look().is_none() {
-            panic!("{text:?} did not come: {:?}", self.all());
-        }
+        assert!(ended.is_none() || look().is_some(), "{text:?} did not come: {:?}", self.all());
         let (before, waited) = wait_for(text, look);
         self.waited = waited;
         before

@@ -8,7 +8,7 @@ use super::{
     Next, Shell, help,
     meta::Meta,
     names::TopicLine,
-    sample::{Sample, SeenField, envelope_line},
+    sample::{Sample, SeenField, envelope_line, hexadecimal},
 };
 use crate::{
     cli::{
@@ -133,14 +133,14 @@ fn field_listing(fields: &[SeenField]) -> Listing {
 
 /// Where the list of fields comes from.
 fn sample_note(sample: &Sample) -> String {
-    let mut note = format!("as {} have them", human::counted(sample.events, "event"));
+    let mut parts = vec![format!("as {} have them", human::counted(sample.events, "event"))];
     if sample.undecodable > 0 {
-        note += &format!("; {} could not be decoded", human::counted(sample.undecodable, "row"));
+        parts.push(format!("{} could not be decoded", human::counted(sample.undecodable, "row")));
     }
     if sample.is_cut {
-        note += "; there are more fields";
+        parts.push("there are more fields".to_owned());
     }
-    format!("{note}\nevery event has {}", envelope_line())
+    format!("{}\nevery event has {}", parts.join("; "), envelope_line())
 }
 
 fn parameter_listing(parameters: &[Parameter]) -> Listing {
@@ -150,9 +150,7 @@ fn parameter_listing(parameters: &[Parameter]) -> Listing {
         ParameterValue::Float(number) => format!("{number:?}"),
         ParameterValue::Bool(truth) => truth.to_string(),
         ParameterValue::Text(text) => format!("'{text}'"),
-        ParameterValue::Bytes(bytes) => {
-            format!("x'{}'", bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
-        }
+        ParameterValue::Bytes(bytes) => format!("x'{}'", hexadecimal(bytes)),
     };
     let name = |parameter: &Parameter| {
         if parameter.name.is_empty() { "?".to_owned() } else { format!(":{}", parameter.name) }

@@ -6,7 +6,7 @@
 //! space is not remembered. A history that can't be read is not written over. On a terminal that can't place a cursor
 //! (`TERM=dumb`), lines are read as they come, without a single escape sequence.
 
-use std::{borrow::Cow, io::Write as _, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, io::Write as _, path::PathBuf, sync::Arc, thread};
 
 use futures_util::FutureExt as _;
 use rustyline::{
@@ -21,7 +21,7 @@ use rustyline::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::JoinHandle,
+    sync::oneshot,
 };
 
 use super::{completion, highlight, names::Names};
@@ -52,8 +52,8 @@ pub(super) enum Typed {
 
 type LineEditor = Editor<Assistant, FileHistory>;
 
-/// A thread that reads a line, and gives the editor back.
-type Reading = JoinHandle<(LineEditor, rustyline::Result<String>)>;
+/// A line that is being read, with which the editor comes back.
+type Reading = oneshot::Receiver<(LineEditor, rustyline::Result<String>)>;
 
 /// Reads lines from the terminal.
 pub(super) struct Keyboard {
@@ -107,10 +107,15 @@ impl Keyboard {
                     before.clone_into(&mut assistant.before);
                 }
                 let prompt = prompt.to_owned();
-                tokio::task::spawn_blocking(move || {
+                let (sender, reading) = oneshot::channel();
+                let read = move || {
                     let line = editor.readline(&prompt);
-                    (editor, line)
-                })
+                    // Nobody waits for it when the shell has ended.
+                    drop(sender.send((editor, line)));
+                };
+                let thread = thread::Builder::new().name("keyboard".to_owned()).spawn(read);
+                thread.map_err(|error| failed(error.to_string()))?;
+                reading
             }
             (None, None) => return Err(failed("the thread that reads has ended".to_owned())),
         };

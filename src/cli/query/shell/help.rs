@@ -9,10 +9,7 @@ const WIDTH: usize = 96;
 /// The commands and the keys.
 pub(super) fn commands() -> String {
     let mut text = "A statement ends with ; and may have several lines.\n\n".to_owned();
-    for (name, behind, does) in COMMANDS {
-        let command = format!("{name} {behind}");
-        text += &format!("  {command:<18}  {does}\n");
-    }
+    text.extend(COMMANDS.map(|(name, behind, does)| format!("  {:<18}  {does}\n", format!("{name} {behind}"))));
     text + "
   tab                 complete keywords, functions, topics and fields
   ctrl-r              search what was typed before; what begins with a space is not remembered
@@ -41,11 +38,11 @@ pub(super) fn language() -> String {
 
 /// Names under a head, in lines.
 fn paragraph<'a>(head: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    let mut text = format!("{head}:\n");
+    let mut lines = vec![format!("{head}:")];
     let mut line = String::new();
     for name in names {
         if !line.is_empty() && line.len() + 2 + name.len() > WIDTH {
-            text += &format!("  {line},\n");
+            lines.push(format!("  {line},"));
             line.clear();
         }
         if !line.is_empty() {
@@ -53,7 +50,8 @@ fn paragraph<'a>(head: &str, names: impl IntoIterator<Item = &'a str>) -> String
         }
         line += name;
     }
-    format!("{text}  {line}\n")
+    lines.push(format!("  {line}\n"));
+    lines.join("\n")
 }
 
 #[cfg(test)]

@@ -171,12 +171,8 @@ fn columns(data: &[u8]) -> Vec<String> {
 /// The beginning of a value, as a query would write it.
 fn example(value: &Value<'_>) -> String {
     let text = match value {
-        Value::Text(text) => text.chars().take(EXAMPLE_CHARS + 1).collect(),
-        Value::Bytes(bytes) => {
-            let digits = bytes.iter().take(EXAMPLE_CHARS / 2).map(|byte| format!("{byte:02x}"));
-            format!("x'{}'", digits.collect::<String>())
-        }
-        Value::Json(text) => text.chars().take(EXAMPLE_CHARS + 1).collect(),
+        Value::Text(text) | Value::Json(text) => text.chars().take(EXAMPLE_CHARS + 1).collect(),
+        Value::Bytes(bytes) => format!("x'{}'", hexadecimal(&bytes[..bytes.len().min(EXAMPLE_CHARS / 2)])),
         other => other.to_text().map(std::borrow::Cow::into_owned).unwrap_or_default(),
     };
     if text.chars().count() <= EXAMPLE_CHARS {
@@ -184,6 +180,12 @@ fn example(value: &Value<'_>) -> String {
     }
     let kept: String = text.chars().take(EXAMPLE_CHARS - 1).collect();
     format!("{kept}…")
+}
+
+/// Bytes as a query writes them, without what is around them.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
 }
 
 /// The names of what is known of an event besides its data, as one line.
@@ -247,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_much_is_cut() {
         let members: Vec<String> =
-            (0..FIELDS_MAX + 1).map(|number| format!("\"f{number}\":\"{}\"", "x".repeat(99))).collect();
+            (0..=FIELDS_MAX).map(|number| format!("\"f{number}\":\"{}\"", "x".repeat(99))).collect();
         let mut sample = Sample::default();
         sample.add_rows(Mimetype::JSON, format!("{{{}}}", members.join(",")).as_bytes(), &[]);
         assert!(sample.is_cut && sample.fields().len() == FIELDS_MAX);
