@@ -165,8 +165,8 @@ mod tests {
             b"SELECT * FROM orders.eu OFFSET 12 BEFORE '2026-11-21T12:00:00Z'",
             b"select * from \"quoted\", 'two words' after '064zsevshm000016' where a = 1 limit 5;",
             "SELECT * FROM straße OFFSET 1 /* a \u{1f980} */".as_bytes(),
-            b"SELECT trim(a, 'x'), iif(NOT NOT a, b, 1), window('1 week', c), split_part(a, '', -9), a['b'].c FROM t ORDER BY 2 DESC, 1",
-            b"SELECT sum(DISTINCT a) + max(b), median(c), first(a), strftime('%j', last(b)) FROM t WHERE a IS NOT DISTINCT FROM b HAVING count(*) > 0",
+            b"SELECT trim(a, 'x'), iif(NOT NOT a, b, 1), split_part(a, '', -9), a['b'].c FROM t ORDER BY 2 DESC, 1",
+            b"SELECT sum(DISTINCT a) + max(b), strftime('%j', last(b)) FROM t WHERE a IS NOT DISTINCT FROM b HAVING count(*) > 0",
             "SELECT \"straße\" FROM t /* \u{1f980} */ WHERE ((a = 'it''s') IS NOT TRUE) -- x".as_bytes(),
         ];
         run_bounded("a query", &seeds, fuzz_query);
