@@ -12,7 +12,7 @@ use std::{collections::HashMap, pin::Pin, sync::Arc};
 
 use super::{
     BrokerError, Delivery, TopicEntry,
-    query::{LONG_BYTES, Looked, Running},
+    query::{Looked, Running, Stopper},
     subscribe::Range,
     workers::Workers,
 };
@@ -29,6 +29,7 @@ type Looking =
 /// What a subscription wants of its events.
 pub(super) struct Filter {
     stage: Stage,
+    _stopper: Stopper,
     /// Of the topics of which only events of one type are wanted.
     types: HashMap<TopicId, EventType>,
     workers: Workers,
@@ -80,7 +81,8 @@ impl Matches {
 impl Filter {
     pub(super) fn new(running: Running, ranges: &[Range], workers: Workers) -> Filter {
         let types = ranges.iter().filter_map(|range| Some((range.entry.id(), range.event_type.clone()?)));
-        Filter { stage: Stage::Idle(Box::new(running)), types: types.collect(), workers, undecodable: 0 }
+        let (types, stopper) = (types.collect(), running.stopper());
+        Filter { stage: Stage::Idle(Box::new(running)), _stopper: stopper, types, workers, undecodable: 0 }
     }
 
     /// Whether the query has all that it wants.
@@ -103,10 +105,10 @@ impl Filter {
         running.go_on(self.types.get(&topic.id()), now);
         let workers = self.workers.clone();
         let looking = Box::pin(async move {
-            if events.record_bytes() < LONG_BYTES {
-                return Ok(running.look(events));
+            if running.takes_long(&events) {
+                return workers.run(move || running.look(events)).await;
             }
-            workers.run(move || running.look(events)).await
+            Ok(running.look(events))
         });
         self.stage = Stage::Looking(topic, looking);
     }

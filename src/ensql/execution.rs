@@ -3,12 +3,19 @@
 //! What has to be held back (groups, an order, what DISTINCT has seen) is counted in bytes, and a query that needs more than
 //! [`MEMORY_BYTES_MAX`] ends with an error.
 
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::{
+    collections::{BinaryHeap, HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use super::{
     EventType, ExecutionError, Input, Plan, Value,
     aggregate::{Accumulator, Aggregate},
     evaluate::Row,
+    expression::Expression,
     key,
     plan::{Column, Groups, Order},
     value::write_json_text,
@@ -49,10 +56,11 @@ pub struct Execution {
     undecodable: u64,
     memory: usize,
     memory_max: usize,
-    seen: HashSet<Box<[u8]>>,
+    seen: Seen,
     sorted: Sorted,
     grouped: Grouped,
     scratch: Vec<u8>,
+    stopped: Arc<AtomicBool>,
 }
 
 /// What is left to give when all events have been pushed.
@@ -128,11 +136,17 @@ impl Execution {
             undecodable: 0,
             memory: 0,
             memory_max: MEMORY_BYTES_MAX,
-            seen: HashSet::new(),
+            seen: Seen::default(),
             sorted: Sorted::default(),
             grouped: Grouped::default(),
             scratch: Vec::new(),
+            stopped: Arc::default(),
         }
+    }
+
+    /// Whoever sets this ends the work, within a row: nobody waits for what it would give.
+    pub fn stopped(&self) -> Arc<AtomicBool> {
+        self.stopped.clone()
     }
 
     /// Takes an event, or one row of it. `fields` are the values of [`Plan::fields`]. Once a row of an event has matched, and the
@@ -156,8 +170,9 @@ impl Execution {
             return Ok(Outcome::Skip);
         }
         if let Some(groups) = &plan.groups {
-            self.memory += self.grouped.push(groups, &row, &mut self.scratch);
-            self.check("groups")?;
+            let room =
+                Room { held: "groups", limit: self.memory_max, left: self.memory_max.saturating_sub(self.memory) };
+            self.memory += self.grouped.push(groups, &row, &mut self.scratch, room)?;
             return Ok(Outcome::Kept);
         }
         let Some(columns) = &plan.columns else {
@@ -165,32 +180,28 @@ impl Execution {
                 self.given += 1;
                 return Ok(Outcome::Whole);
             }
-            write_order(&plan.order_by, &row, &mut self.scratch);
+            write_order(&plan.order_by, &row, &mut self.scratch, self.memory_max)?;
             let event = Kept::Event(input.offset.get());
             self.memory = self.sorted.push(&self.scratch, event, plan.limit, self.memory);
             self.check("order")?;
             return Ok(Outcome::Kept);
         };
         if plan.distinct {
-            self.scratch.clear();
-            for column in columns {
-                key::write(&column.expression.value(&row), &mut self.scratch);
-            }
-            if self.seen.contains(self.scratch.as_slice()) {
-                return Ok(Outcome::Skip);
-            }
-            self.memory += self.scratch.len() + ROW_BYTES;
-            self.seen.insert(self.scratch.as_slice().into());
-            if self.memory > self.memory_max {
-                return Err(ExecutionError::MemoryExceeded { held: "distinct rows", limit: self.memory_max });
-            }
+            let room = Room {
+                held: "distinct rows",
+                limit: self.memory_max,
+                left: self.memory_max.saturating_sub(self.memory),
+            };
+            let values = columns.iter().map(|column| &column.expression);
+            let Some(grown) = self.seen.push(values, &row, &mut self.scratch, room)? else { return Ok(Outcome::Skip) };
+            self.memory += grown;
         }
         if plan.order_by.is_empty() {
             write_row(columns, &self.names, &row, out)?;
             self.given += 1;
             return Ok(Outcome::Row);
         }
-        write_order(&plan.order_by, &row, &mut self.scratch);
+        write_order(&plan.order_by, &row, &mut self.scratch, self.memory_max)?;
         if self.sorted.takes(&self.scratch, plan.limit) {
             let mut written = Vec::new();
             write_row(columns, &self.names, &row, &mut written)?;
@@ -219,11 +230,16 @@ impl Execution {
 
     /// Whether all results have been given that the query wants, so that no more events need be read.
     pub fn is_finished(&self) -> bool {
-        match self.plan.limit {
+        let is_enough = match self.plan.limit {
             Some(0) => true,
             Some(limit) => self.given >= limit,
             None => false,
-        }
+        };
+        is_enough || self.is_stopped()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     pub fn plan(&self) -> &Plan {
@@ -270,7 +286,7 @@ impl Execution {
         let columns = self.plan.columns.take().unwrap_or_default();
         let mut unordered = Vec::new();
         for group in grouped.groups {
-            if self.plan.order_by.is_empty() && self.is_finished() {
+            if self.is_stopped() || self.plan.order_by.is_empty() && self.is_finished() {
                 break;
             }
             let aggregates = group.results(&groups.aggregates);
@@ -278,14 +294,14 @@ impl Execution {
             if groups.having.as_ref().is_some_and(|having| having.truth(&row) != Some(true)) {
                 continue;
             }
+            // Groups and their rows may be there at the same time.
+            let limit = self.memory_max;
+            let left = limit.saturating_mul(2).saturating_sub(self.memory);
             if self.plan.distinct {
-                self.scratch.clear();
-                for column in &columns {
-                    key::write(&column.expression.value(&row), &mut self.scratch);
-                }
-                if !self.seen.insert(self.scratch.as_slice().into()) {
-                    continue;
-                }
+                let values = columns.iter().map(|column| &column.expression);
+                let room = Room { held: "distinct rows", limit, left };
+                let Some(grown) = self.seen.push(values, &row, &mut self.scratch, room)? else { continue };
+                self.memory += grown;
             }
             let mut written = Vec::new();
             write_row(&columns, &self.names, &row, &mut written)?;
@@ -295,10 +311,9 @@ impl Execution {
                 self.given += 1;
                 unordered.push(written);
             } else {
-                write_order(&self.plan.order_by, &row, &mut self.scratch);
+                write_order(&self.plan.order_by, &row, &mut self.scratch, limit)?;
                 self.memory = self.sorted.push(&self.scratch, Kept::Row(written), self.plan.limit, self.memory);
             }
-            // Groups and their rows may be there at the same time.
             if self.memory > self.memory_max.saturating_mul(2) {
                 return Err(ExecutionError::MemoryExceeded { held: "groups", limit: self.memory_max });
             }
@@ -341,11 +356,73 @@ fn write_row(columns: &[Column], names: &[Vec<u8>], row: &Row<'_>, out: &mut Vec
     Ok(())
 }
 
-fn write_order(order_by: &[Order], row: &Row<'_>, out: &mut Vec<u8>) {
+/// Writes what a result is ordered by, in at most so many bytes and one value.
+fn write_order(order_by: &[Order], row: &Row<'_>, out: &mut Vec<u8>, limit: usize) -> Result<(), ExecutionError> {
     out.clear();
+    let room = Room { held: "order", limit, left: limit };
     for order in order_by {
         key::write_ordered(&order.expression.value(row), order.descending, order.nulls_first, out);
+        room.take(out.len())?;
     }
+    Ok(())
+}
+
+/// Memory that is left for something.
+#[derive(Clone, Copy)]
+struct Room {
+    held: &'static str,
+    /// What there was in all.
+    limit: usize,
+    left: usize,
+}
+
+impl Room {
+    /// Looked at after each value that is made, so that what is too much is not made of all of them.
+    fn take(self, bytes: usize) -> Result<usize, ExecutionError> {
+        if bytes > self.left {
+            return Err(ExecutionError::MemoryExceeded { held: self.held, limit: self.limit });
+        }
+        Ok(bytes)
+    }
+}
+
+/// What DISTINCT has seen.
+#[derive(Debug, Default)]
+struct Seen(HashSet<Box<[u8]>>);
+
+impl Seen {
+    /// Notes a row, and gives the bytes by which all has grown; nothing when there was one like it.
+    fn push<'e>(
+        &mut self,
+        values: impl Iterator<Item = &'e Expression>,
+        row: &Row<'_>,
+        scratch: &mut Vec<u8>,
+        room: Room,
+    ) -> Result<Option<usize>, ExecutionError> {
+        write_key(values, row, scratch, room)?;
+        if self.0.contains(scratch.as_slice()) {
+            return Ok(None);
+        }
+        let grown = room.take(scratch.len() + ROW_BYTES)?;
+        self.0.insert(scratch.as_slice().into());
+        Ok(Some(grown))
+    }
+}
+
+/// Writes what tells a row from others, in at most as many bytes as there may be in all and one value.
+fn write_key<'e>(
+    values: impl Iterator<Item = &'e Expression>,
+    row: &Row<'_>,
+    out: &mut Vec<u8>,
+    room: Room,
+) -> Result<(), ExecutionError> {
+    out.clear();
+    let whole = Room { left: room.limit, ..room };
+    for value in values {
+        key::write(&value.value(row), out);
+        whole.take(out.len())?;
+    }
+    Ok(())
 }
 
 impl Sorted {
@@ -385,15 +462,20 @@ impl Entry {
 
 impl Grouped {
     /// Counts a row in its group, and gives the bytes by which all has grown.
-    fn push(&mut self, groups: &Groups, row: &Row<'_>, scratch: &mut Vec<u8>) -> usize {
-        scratch.clear();
-        for key in &groups.keys {
-            key::write(&key.value(row), scratch);
-        }
+    fn push(
+        &mut self,
+        groups: &Groups,
+        row: &Row<'_>,
+        scratch: &mut Vec<u8>,
+        room: Room,
+    ) -> Result<usize, ExecutionError> {
+        write_key(groups.keys.iter(), row, scratch, room)?;
         let mut grown = 0;
         let slot = if let Some(slot) = self.slots.get(scratch.as_slice()) {
             *slot
         } else {
+            // The key and the values, which are about as long.
+            room.take(2 * scratch.len())?;
             let values: Vec<Value<'static>> = groups.keys.iter().map(|key| key.value(row).into_owned()).collect();
             let accumulators: Vec<Accumulator> = groups.aggregates.iter().map(Accumulator::new).collect();
             grown += ROW_BYTES + scratch.len() + size_of_val(values.as_slice()) + size_of_val(accumulators.as_slice());
@@ -405,8 +487,9 @@ impl Grouped {
         let accumulators = self.groups[slot].accumulators.iter_mut();
         for (accumulator, aggregate) in accumulators.zip(&groups.aggregates) {
             grown += accumulator.add(aggregate, row, scratch);
+            room.take(grown)?;
         }
-        grown
+        room.take(grown)
     }
 }
 

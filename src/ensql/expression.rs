@@ -192,6 +192,9 @@ impl<'a> Binding<'a> {
 /// Bytes of a literal that count as one part of an expression more.
 const LITERAL_PART_BYTES: usize = 1_024;
 
+/// How many parts an expression has at most that takes no time to speak of for a row.
+const LIGHT_PARTS_MAX: usize = 200;
+
 /// Lists from this length on are looked up in a set.
 const SET_ITEMS_MIN: usize = 8;
 
@@ -284,6 +287,18 @@ impl Expression {
             }
             Expression::Call { arguments, .. } => arguments.iter_mut().try_for_each(visit),
         }
+    }
+
+    /// Whether it takes no longer than what it is about is long, because it has few parts and makes no texts of others.
+    pub(super) fn is_light(&mut self) -> bool {
+        self.count() <= LIGHT_PARTS_MAX && self.makes_nothing()
+    }
+
+    fn makes_nothing(&mut self) -> bool {
+        if matches!(self, Expression::Call { .. } | Expression::Concat(_) | Expression::Like { .. }) {
+            return false;
+        }
+        self.each_part(&mut |part| if part.makes_nothing() { Ok(()) } else { Err(()) }).is_ok()
     }
 
     /// Parts within parts, with this one. A long literal counts as several, because a copy of it takes as much room.

@@ -1,6 +1,9 @@
 //! A query with its parameters' values, ready to be run: what it reads, what it gives.
 
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
 
 use super::{
     EventType, Execution, Input, Path, QueryError, Statement, Step, Value,
@@ -55,6 +58,7 @@ pub struct Plan {
     pub(super) order_by: Vec<Order>,
     pub(super) limit: Option<u64>,
     fields: Vec<Path>,
+    is_light: bool,
     explanation: Explanation,
 }
 
@@ -90,10 +94,16 @@ impl Statement {
     pub fn bind(&self, parameters: &[Parameter]) -> Result<Plan, QueryError> {
         let values = self.values(parameters)?;
         let binding = RefCell::new(Binding::new(&values));
+        let is_light = Cell::new(true);
         let bound = |expression: &Expression| {
             let mut expression = expression.clone();
             expression.bind(&mut binding.borrow_mut());
+            is_light.set(is_light.get() && expression.is_light());
             expression
+        };
+        let require_room = || {
+            let is_full = binding.borrow().is_full();
+            if is_full { Err(QueryError::ConstantsTooLarge { limit: CONSTANT_BYTES_MAX }) } else { Ok(()) }
         };
         let limit = match &self.limit {
             None => None,
@@ -106,6 +116,8 @@ impl Statement {
         let keys: Vec<Expression> = self.group_by.iter().map(bound).collect();
         let of_group = |expression: &Expression, place: &Place| {
             let mut expression = bound(expression);
+            // What there was no room for is no longer what it was.
+            require_room()?;
             if self.is_grouped && into_group(&mut expression, &keys).is_err() {
                 return Err(place.error("what is not in GROUP BY has to be within an aggregate"));
             }
@@ -125,6 +137,7 @@ impl Statement {
         let having = self.having.as_ref().map(|(having, place)| of_group(having, place)).transpose()?;
         let aggregates = self.aggregates.iter().map(|aggregate| {
             let share = aggregate.share.as_ref().map(bound);
+            require_room()?;
             if share.as_ref().is_some_and(|share| !is_share(share)) {
                 return Err(QueryError::Invalid { what: "a percentile is a number from 0 to 1" });
             }
@@ -134,9 +147,7 @@ impl Statement {
         let aggregates = aggregates.collect::<Result<Vec<Aggregate>, QueryError>>()?;
         let columns = columns.transpose()?;
         let filter = self.filter.as_ref().map(bound);
-        if binding.borrow().is_full() {
-            return Err(QueryError::ConstantsTooLarge { limit: CONSTANT_BYTES_MAX });
-        }
+        require_room()?;
         let explanation = self.explain(limit);
         Ok(Plan {
             columns,
@@ -147,6 +158,7 @@ impl Statement {
             order_by,
             limit,
             fields: self.fields.clone(),
+            is_light: is_light.get(),
             explanation,
         })
     }
@@ -237,6 +249,11 @@ impl Plan {
     /// Whether the results are events as they are stored.
     pub fn is_whole(&self) -> bool {
         self.columns.is_none()
+    }
+
+    /// Whether a row takes no longer than its data is long: no text is made of others.
+    pub fn is_light(&self) -> bool {
+        self.is_light
     }
 
     pub fn limit(&self) -> Option<u64> {

@@ -74,7 +74,8 @@ fn bucket(number: f64) -> i32 {
     if number.abs() < LEAST {
         return 0;
     }
-    let steps = ((number.abs() / LEAST).ln() / GROWTH.ln()).floor() as i32 + 1;
+    // The difference of the logarithms, because the quotient of a large number is infinite.
+    let steps = ((number.abs().ln() - LEAST.ln()) / GROWTH.ln()).floor() as i32 + 1;
     if number < 0.0 { -steps } else { steps }
 }
 
@@ -108,6 +109,10 @@ mod tests {
         assert_eq!(sketch(&[1.0, 2.0]).at(0.0), Some(1.0));
         assert_eq!(sketch(&[1.0, 2.0]).at(1.0), Some(2.0));
         assert_eq!(sketch(&[f64::NAN, f64::INFINITY]).at(1.0), None);
+        for largest in [1e300, f64::MAX, -1e300, f64::MIN, f64::MIN_POSITIVE] {
+            let answer = sketch(&[largest, largest]).at(0.5).unwrap();
+            assert!((answer - largest).abs() <= largest.abs() * 0.006 + LEAST, "{answer} for {largest}");
+        }
     }
 
     #[test]

@@ -593,6 +593,46 @@ fn memory_is_bounded() {
     check("SELECT * FROM t ORDER BY a", "order");
 }
 
+/// What one row needs is counted while it is made, and not when all of it is there.
+#[test]
+fn memory_of_one_row_is_bounded() {
+    let field = "x".repeat(200_000);
+    let parts: Vec<String> = (0..1_000).map(|number| format!("a || {number}")).collect();
+    let parts = parts.join(", ");
+    let check = |query: &str, held: &str| {
+        let plan = Statement::parse(query).unwrap().bind(&[]).unwrap();
+        let mut execution = plan.start(Time::EPOCH).with_memory(1 << 20);
+        let refused = match execution.push(&input(1, ""), &[Value::text(&field)], &mut Vec::new()) {
+            Ok(_) => execution.finish().map(drop),
+            Err(error) => Err(error),
+        };
+        let error = refused.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("the query's {held} need more than 1 MiB")), "{error}");
+    };
+    check(&format!("SELECT count(*) FROM t GROUP BY {parts}"), "groups");
+    check(&format!("SELECT DISTINCT {parts} FROM t"), "distinct rows");
+    check(&format!("SELECT * FROM t ORDER BY {parts}"), "order");
+    let least: Vec<String> = (0..100).map(|number| format!("min(a || {number})")).collect();
+    check(&format!("SELECT {} FROM t", least.join(", ")), "groups");
+    let repeated: Vec<String> = (0..20).map(|number| format!("min(a) || {number} AS c{number}")).collect();
+    check(&format!("SELECT DISTINCT {} FROM t", repeated.join(", ")), "distinct rows");
+}
+
+#[test]
+fn work_that_nobody_waits_for_ends() {
+    let plan = Statement::parse("SELECT a, count(*) FROM t GROUP BY a").unwrap().bind(&[]).unwrap();
+    let mut execution = plan.start(Time::EPOCH);
+    for number in 0..3 {
+        assert_eq!(execution.push(&input(1, ""), &[Value::Int(number)], &mut Vec::new()), Ok(Outcome::Kept));
+    }
+    assert!(!execution.is_finished());
+    execution.stopped().store(true, std::sync::atomic::Ordering::Relaxed);
+    assert!(execution.is_finished());
+    assert_eq!(execution.push(&input(1, ""), &[Value::Int(9)], &mut Vec::new()), Ok(Outcome::Skip));
+    let Ok(Finish::Rows(mut rows)) = execution.finish() else { panic!("rows") };
+    assert!(!rows.next(&mut Vec::new()));
+}
+
 #[test]
 fn a_row_is_not_larger_than_an_event() {
     let columns: Vec<String> = (0..1_000).map(|number| format!("b AS c{number}")).collect();

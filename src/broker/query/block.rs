@@ -2,6 +2,11 @@
 //!
 //! It is plain work without waiting, so that any thread can do it. Nothing is allocated for an event but its results.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use super::{EventView, ShowEvent};
 use crate::{
     engine::{EventRef, Slice},
@@ -10,6 +15,10 @@ use crate::{
     },
     model::{Mimetype, Time},
 };
+
+/// From how many bytes of events on a block is looked at by another thread. Handing it over takes as long as looking at a
+/// few kilobytes.
+pub(super) const LONG_BYTES: usize = 64 * 1024;
 
 /// How many fields of an event find room where no memory is asked for.
 const FIELDS_FEW: usize = 8;
@@ -22,6 +31,16 @@ pub(in crate::broker) struct Running {
     /// Whether something of the events' data is wanted.
     is_data_wanted: bool,
     show: ShowEvent,
+}
+
+/// Ends the work of a query when it is dropped, wherever that is done.
+#[derive(Debug)]
+pub(in crate::broker) struct Stopper(Arc<AtomicBool>);
+
+impl Drop for Stopper {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// What was found in a slice.
@@ -47,6 +66,16 @@ impl Running {
     pub(in crate::broker) fn new(plan: Plan, now: Time, show: ShowEvent) -> Running {
         let fields = Fields::new(plan.fields());
         Running { fields, is_data_wanted: !plan.fields().is_empty(), execution: plan.start(now), show }
+    }
+
+    /// To be held by whoever waits for what is found.
+    pub(in crate::broker) fn stopper(&self) -> Stopper {
+        Stopper(self.execution.stopped())
+    }
+
+    /// Whether it may take long to look at a slice, so that it has to be done elsewhere.
+    pub(in crate::broker) fn takes_long(&self, slice: &Slice) -> bool {
+        slice.record_bytes() >= LONG_BYTES || !self.execution.plan().is_light()
     }
 
     /// Whether the query has all that it wants.
@@ -117,7 +146,7 @@ impl Running {
         }
         let has_one_row = !matches!(view.mimetype, Mimetype::JSON_LINES | Mimetype::CSV);
         if !self.is_data_wanted && (has_one_row || self.execution.plan().is_whole()) {
-            return push(&mut self.execution, &input, &[], found);
+            return Ok(push(&mut self.execution, &input, &[], found)? == Outcome::Whole);
         }
         let wanted = self.execution.plan().fields().len();
         let (mut few, mut many) = ([const { Value::Null }; FIELDS_FEW], Vec::new());
@@ -133,21 +162,26 @@ impl Running {
         {
             if read.is_err() && self.is_data_wanted {
                 self.execution.add_undecodable();
-            } else if push(&mut self.execution, &input, values, found)? {
-                return Ok(true);
+                continue;
+            }
+            match push(&mut self.execution, &input, values, found)? {
+                Outcome::Whole => return Ok(true),
+                // The event is kept; its other rows add nothing to it.
+                Outcome::Kept if self.execution.plan().is_whole() => return Ok(false),
+                _ => {}
             }
         }
         Ok(false)
     }
 }
 
-/// Has one row judged; says whether its event is to be given whole.
+/// Has one row judged.
 fn push<'a>(
     execution: &mut Execution,
     input: &Input<'a>,
     values: &[Value<'a>],
     found: &mut FoundRows,
-) -> Result<bool, ExecutionError> {
+) -> Result<Outcome, ExecutionError> {
     let outcome = execution.push(input, values, &mut found.json)?;
     if outcome == Outcome::Row {
         found.ends.push(found.json.len());
@@ -155,7 +189,7 @@ fn push<'a>(
             return Err(ExecutionError::MemoryExceeded { held: "rows of one block", limit: MEMORY_BYTES_MAX });
         }
     }
-    Ok(outcome == Outcome::Whole)
+    Ok(outcome)
 }
 
 /// Where an event's metadata is looked up.

@@ -11,7 +11,7 @@ mod explain;
 
 use std::sync::Arc;
 
-pub(super) use self::block::{FoundRows, Looked, Running};
+pub(super) use self::block::{FoundRows, Looked, Running, Stopper};
 pub use self::explain::{Explained, ReadRange};
 use super::{
     Availability, Broker, BrokerError, FailedRequest, InvalidRequest, TopicEntry,
@@ -23,10 +23,6 @@ use crate::{
     ensql::{self, EventType, ExecutionError, Finish, Parameter, Plan, QueryError, Shape, Source, Statement},
     model::{Mimetype, Offset, Position, Principal, ProjectId, Rlid, Time, TopicId},
 };
-
-/// From how many bytes of events on a block is looked at by another thread. Handing it over takes as long as looking at a
-/// few kilobytes.
-pub(super) const LONG_BYTES: usize = 64 * 1024;
 
 /// How many bytes of rows that were held back to the end are given together.
 const ROWS_TOGETHER_BYTES: usize = 64 * 1024;
@@ -80,6 +76,7 @@ pub struct Query {
     /// What the next row is called.
     row_id: Rlid,
     stage: Stage,
+    _stopper: Stopper,
     /// Whether a block is read while the one before it is looked at: it is when that can't be the last one.
     reads_ahead: bool,
     /// What was read ahead.
@@ -166,6 +163,7 @@ impl Broker {
         let mut low = [0; 4];
         self.entropy.fill(&mut low);
         let reads_ahead = plan.limit().is_none() || matches!(plan.shape(), Shape::Groups | Shape::Sorted);
+        let running = Box::new(Running::new(plan, begun, request.show));
         Ok(Query {
             entry,
             reader: stream.reader(from),
@@ -174,7 +172,8 @@ impl Broker {
             end,
             begun,
             row_id: Rlid::from_parts(begun.millis(), u32::from_le_bytes(low)),
-            stage: Stage::Reading(Box::new(Running::new(plan, begun, request.show))),
+            _stopper: running.stopper(),
+            stage: Stage::Reading(running),
             reads_ahead,
             ahead: None,
             skips: request.skip_unreadable,
@@ -315,6 +314,8 @@ impl Query {
 
     /// Looks at the next block, or begins to; when there is none, takes what was held back to the end.
     async fn look(&mut self, running: Box<Running>) -> Result<Option<Found>, BrokerError> {
+        // What lies in the cache is there without waiting.
+        tokio::task::consume_budget().await;
         let slice = match self.ahead.take() {
             _ if running.is_finished() => None,
             Some(ahead) => ahead?,
@@ -329,7 +330,7 @@ impl Query {
             };
             return Ok(None);
         };
-        if slice.record_bytes() >= LONG_BYTES {
+        if running.takes_long(&slice) {
             self.stage = Stage::Looking(self.workers.begin(move || running.look(slice)).await?);
             return Ok(None);
         }
@@ -350,9 +351,8 @@ impl Query {
         let (running, looked) = begun.done().await?;
         let looked = looked.map_err(BrokerError::Execution)?;
         self.undecodable = running.undecodable();
-        let is_long = |slice: &Slice| slice.record_bytes() >= LONG_BYTES;
         self.stage = match self.ahead.take() {
-            Some(Ok(Some(slice))) if is_long(&slice) => {
+            Some(Ok(Some(slice))) if running.takes_long(&slice) => {
                 Stage::Looking(self.workers.begin(move || running.look(slice)).await?)
             }
             ahead => {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 
-use super::*;
+use super::{block::LONG_BYTES, *};
 use crate::{
     broker::{EventForm, NewTopic},
     engine::{Batch, Engine, RootKey, TypeCount},
@@ -81,13 +81,13 @@ impl Bench {
     }
 }
 
-/// What is in these records is JSON and nothing else.
+/// What is in these records is JSON, or lines of JSON, and nothing else.
 pub(in crate::broker) fn show(record: &[u8], see: &mut dyn FnMut(&EventView<'_>)) -> bool {
     LOOKED_AT.set(LOOKED_AT.get() + 1);
     see(&EventView {
         key: b"",
         data: record,
-        mimetype: Mimetype::JSON,
+        mimetype: if record.contains(&b'\n') { Mimetype::JSON_LINES } else { Mimetype::JSON },
         created: None,
         type_name: "",
         type_version: (0, 0, 0),
@@ -213,6 +213,46 @@ async fn no_more_is_read_than_the_limit_needs() {
     assert_eq!(LOOKED_AT.get(), 3);
     assert_eq!(bench.query("SELECT n FROM t LIMIT 0").await.unwrap().len(), 0);
     assert_eq!(LOOKED_AT.get(), 3);
+}
+
+/// Each of its lines may match, and the first one that does says where it stands.
+#[tokio::test]
+async fn an_event_of_several_rows_is_given_once() {
+    let lines = ["{\"a\":3}\n{\"a\":1}\n{\"a\":4}", "{\"a\":2}\n{\"a\":9}\n", "{\"a\":0}\n{\"a\":0}"];
+    let bench = Bench::new(&[&lines]).await;
+    let check = async |text: &str, expected: &[&str]| {
+        assert_eq!(bench.query(text).await.unwrap(), expected, "{text}");
+    };
+    check("SELECT * FROM t WHERE a > 1", &lines[..2]).await;
+    check("SELECT * FROM t WHERE a > 1 ORDER BY a", &[lines[1], lines[0]]).await;
+    check("SELECT * FROM t WHERE a > 1 ORDER BY a LIMIT 1", &[lines[1]]).await;
+    check("SELECT a FROM t WHERE a > 1 ORDER BY a", &[r#"{"a":2}"#, r#"{"a":3}"#, r#"{"a":4}"#, r#"{"a":9}"#]).await;
+}
+
+/// Whoever no longer waits for a query ends it in the middle of a block, on whatever thread that is.
+#[tokio::test]
+async fn a_query_that_was_dropped_looks_at_nothing_more() {
+    let bench = Bench::new(&[&[r#"{"n":1}"#; 10]]).await;
+    let mut query = bench.broker.query(PROJECT, &Bench::request("SELECT n FROM t")).await.unwrap();
+    let Stage::Reading(running) = std::mem::replace(&mut query.stage, Stage::Done) else { panic!("it has begun") };
+    let slice = query.read().await.unwrap().unwrap();
+    let (running, looked) = running.look(slice.clone());
+    assert_eq!(looked.unwrap().rows.ends.len(), 10);
+    drop(query);
+    let (_, looked) = running.look(slice);
+    assert_eq!((looked.unwrap().rows.ends.len(), LOOKED_AT.get()), (0, 10));
+}
+
+/// What makes texts may take long for a few bytes of data.
+#[tokio::test]
+async fn what_takes_long_is_looked_at_elsewhere() {
+    let bench = Bench::new(&[&[r#"{"n":1,"s":"b"}"#]]).await;
+    for (condition, is_there) in [("n = 1", false), ("s LIKE 'b%'", false), ("replace(s, 'b', 'aa') = 'aa'", true)] {
+        let before = LOOKED_AT.get();
+        assert_eq!(bench.query(&format!("SELECT n FROM t WHERE {condition}")).await.unwrap(), [r#"{"n":1}"#]);
+        // It counts on this thread alone.
+        assert_eq!(LOOKED_AT.get() == before, is_there, "{condition}");
+    }
 }
 
 #[tokio::test]
