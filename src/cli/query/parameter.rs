@@ -127,7 +127,7 @@ mod tests {
             prop_assert_eq!(value(&format!("\"{any_text}\"")), Ok(text(&any_text)));
             prop_assert_eq!(value(&whole.to_string()), Ok(ParameterValue::Int(whole)));
             prop_assert_eq!(value(&format!("{float:?}")), Ok(ParameterValue::Float(float)));
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let digits = bytes.iter().fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
             prop_assert_eq!(value(&format!("x'{digits}'")), Ok(ParameterValue::Bytes(bytes.into())));
         }
     }
