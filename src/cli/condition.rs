@@ -214,7 +214,7 @@ mod tests {
             "error: --where: syntax error at position 10 near \"lowr\": the function lowr is not known\n  \
              a = 1 AND lowr(b) = 'x'\n            ^\n",
         );
-        check(" ", "error: --where: there is no condition\n  --where 'total > 100'\n");
+        check(" ", "error: --where: there is no condition\nhint: --where 'total > 100'\n");
         check("a = :b", "error: --where: no value is given for the parameter :b\n");
         for text in ["a = 1 LIMIT 3", "a = 1 OFFSET 3", "a = 1 ORDER BY a", "true BEFORE 9"] {
             let error = EventCondition::read(text).unwrap_err();

@@ -83,6 +83,8 @@ pub struct Subscriber {
     ended: bool,
     skip_unreadable: bool,
     wanted: Wanted,
+    /// How many results are wanted yet, if they are counted.
+    left: Option<u64>,
     /// What was left out and not told yet.
     gaps: VecDeque<(TopicId, u64, u64)>,
     /// How many events of the stream that is open the gaps were, told and not told.
@@ -111,6 +113,7 @@ impl Subscriber {
             backoff: Backoff::new(client.clock.clone(), client.entropy.clone(), retry_for),
             ended: false,
             skip_unreadable,
+            left: wanted.limit,
             wanted,
             gaps: VecDeque::new(),
             skipped: 0,
@@ -159,7 +162,7 @@ impl Subscriber {
             };
             let mut error = match reader.read().await {
                 Ok(Read::More) => continue,
-                Ok(Read::Ended) if self.tracks.iter().all(|track| track.until.is_some()) => {
+                Ok(Read::Ended) if self.left == Some(0) || self.tracks.iter().all(|track| track.until.is_some()) => {
                     self.ended = true;
                     match reader.skipped().saturating_sub(self.skipped) {
                         0 => continue,
@@ -279,6 +282,11 @@ impl Subscriber {
                 events.reserve(self.expected);
             }
             events.push(event);
+            self.left = self.left.map(|left| left.saturating_sub(1));
+            if self.left == Some(0) {
+                self.ended = true;
+                return Ok(events);
+            }
         }
         if !events.is_empty() {
             self.expected = events.len();
@@ -293,7 +301,10 @@ impl Subscriber {
         Subscription {
             client_id: sys::new_ulid(&self.client.clock, &self.client.entropy).to_string(),
             topics: self.tracks.iter().map(name).collect(),
-            query: ranges.map(|ranges| self.wanted.query(&ranges)),
+            query: ranges.map(|ranges| {
+                let again: u64 = self.tracks.iter().map(Track::again).sum();
+                self.wanted.query(&ranges, self.left.map(|left| left.saturating_add(again)))
+            }),
             group: None,
         }
     }
@@ -302,8 +313,8 @@ impl Subscriber {
     async fn connect(&mut self) -> Result<(), ClientError> {
         let now = self.client.clock.elapsed();
         let since = self.asked.map_or(Duration::ZERO, |asked| now.saturating_sub(asked));
-        let by_rows = self.wanted.gives_rows();
-        let ranges: Vec<String> = self.tracks.iter_mut().map(|track| track.clauses(since, by_rows)).collect();
+        let wanted = &self.wanted;
+        let ranges: Vec<String> = self.tracks.iter_mut().map(|track| track.clauses(since, wanted)).collect();
         let subscription = self.subscription(Some(ranges.join(", ")));
         let asks: HeaderMap = self.skip_unreadable.then_some(subscription::SKIP_HEADER).into_iter().collect();
         let (reader, ready) = subscription::open(&self.client, subscription, &asks, &self.outbox).await?;

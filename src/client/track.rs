@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use super::Wanted;
 use crate::model::{Offset, Position, TopicId};
 
 /// One topic of a subscriber.
@@ -39,6 +40,11 @@ impl Track {
         }
     }
 
+    /// How many rows come that have come before.
+    pub(super) fn again(&self) -> u64 {
+        self.again
+    }
+
     /// Whether a row of an event that was reached before has not come yet.
     pub(super) fn is_next_row(&mut self, offset: Offset) -> bool {
         let is_of_last = self.rows > 0 && self.from == Position::Offset(offset.plus(1));
@@ -59,8 +65,8 @@ impl Track {
 
     /// The topic with its clauses, so long after the first stream was asked for. When there is more than a row of an event, it
     /// may have more than have come: then it is asked for once more.
-    pub(super) fn clauses(&mut self, since: Duration, by_rows: bool) -> String {
-        self.again = if by_rows { self.rows } else { 0 };
+    pub(super) fn clauses(&mut self, since: Duration, wanted: &Wanted) -> String {
+        self.again = if wanted.gives_rows() { self.rows } else { 0 };
         // An id stays that of the topic that was meant, also when another gets the name.
         let topic = self.id.map_or_else(|| self.name.clone(), |id| id.to_string());
         let from = match (self.from, self.until) {
@@ -79,7 +85,11 @@ impl Track {
             Position::Offset(end) => format!(" BEFORE {end}"),
             other => format!(" BEFORE '{}'", later(other, since)),
         });
-        format!("'{topic}'{from}{}", until.unwrap_or_default())
+        let topic = match &wanted.event_type {
+            Some(event_type) => format!("{topic}.{event_type}"),
+            None => format!("'{topic}'"),
+        };
+        format!("{topic}{from}{}", until.unwrap_or_default())
     }
 }
 
@@ -104,7 +114,7 @@ mod tests {
 
     fn check(from: Position, until: Option<Position>, since: u64, expected: &str) {
         let mut track = Track::new("t".to_owned(), from, until);
-        assert_eq!(track.clauses(Duration::from_micros(since), false), expected);
+        assert_eq!(track.clauses(Duration::from_micros(since), &Wanted::default()), expected);
     }
 
     #[test]
@@ -130,7 +140,10 @@ mod tests {
         let mut track = Track { id: Some(id), ..Track::new("t".to_owned(), Position::End, None) };
         assert_eq!(track.seen(), None);
         track.reached(Offset::new(9));
-        assert_eq!((track.seen(), track.clauses(Duration::MAX, false)), (Some(9), format!("'{id}' OFFSET 9")));
+        assert_eq!(
+            (track.seen(), track.clauses(Duration::MAX, &Wanted::default())),
+            (Some(9), format!("'{id}' OFFSET 9"))
+        );
     }
 
     /// Each row comes once, wherever the stream broke.
@@ -144,13 +157,16 @@ mod tests {
             }
             is_new
         };
+        let rows = Wanted { columns: Some("a".to_owned()), ..Wanted::default() };
         assert!(!track.is_next_row(Offset::new(0)));
         assert!(take(&mut track, 3) && take(&mut track, 3) && !take(&mut track, 2));
-        assert_eq!(track.clauses(Duration::ZERO, true), "'t' OFFSET 2");
+        assert_eq!(track.clauses(Duration::ZERO, &rows), "'t' OFFSET 2");
         assert_eq!([3, 3, 3, 4, 4, 3].map(|offset| take(&mut track, offset)), [false, false, true, true, true, false]);
         // It had more rows before.
-        assert_eq!(track.clauses(Duration::ZERO, true), "'t' OFFSET 3");
+        assert_eq!(track.clauses(Duration::ZERO, &rows), "'t' OFFSET 3");
         assert_eq!([4, 5, 5, 6].map(|offset| take(&mut track, offset)), [false, true, true, true]);
-        assert_eq!(track.clauses(Duration::ZERO, false), "'t' OFFSET 6");
+        assert_eq!(track.clauses(Duration::ZERO, &Wanted::default()), "'t' OFFSET 6");
+        let typed = Wanted { event_type: Some("Order.1".to_owned()), ..Wanted::default() };
+        assert_eq!(track.clauses(Duration::ZERO, &typed), "t.Order.1 OFFSET 6");
     }
 }

@@ -68,6 +68,7 @@ pub(super) enum Limit {
 /// The clauses as they were written.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Texts {
+    pub(super) columns: Option<String>,
     pub(super) filter: Option<String>,
     pub(super) group_by: Vec<String>,
     pub(super) having: Option<String>,
@@ -110,7 +111,15 @@ impl Statement {
         let translator = Translator::new(&source, marks.map(|token| token.span.start).collect());
         let ends = tokens.iter().map(|token| token.span.end).collect();
         let parser = Parser::new(&EnSql).with_recursion_limit(NESTING_MAX).with_tokens_with_locations(tokens);
-        let reader = Reader { source: &source, ends, parser, translator, behind: Behind::Source, endings: Vec::new() };
+        let reader = Reader {
+            source: &source,
+            ends,
+            parser,
+            translator,
+            behind: Behind::Source,
+            endings: Vec::new(),
+            columns_text: None,
+        };
         reader.statement()
     }
 
@@ -122,6 +131,16 @@ impl Statement {
     /// The names of the results; `None` when they are events.
     pub fn column_names(&self) -> Option<impl Iterator<Item = &str>> {
         Some(self.columns.as_ref()?.iter().map(|column| column.name.as_str()))
+    }
+
+    /// What stands behind SELECT, unless that is `*`.
+    pub fn columns_text(&self) -> Option<&str> {
+        self.texts.columns.as_deref()
+    }
+
+    /// What stands behind WHERE.
+    pub fn condition_text(&self) -> Option<&str> {
+        self.texts.filter.as_deref()
     }
 
     /// Whether it gives whatever it reads, as it is stored. Which types of events it reads its sources say.
@@ -169,6 +188,7 @@ pub(super) struct Reader<'a> {
     pub(super) behind: Behind,
     /// What can't be given before the last event is known, and where it stands.
     endings: Vec<(&'static str, usize)>,
+    columns_text: Option<String>,
 }
 
 impl Reader<'_> {
@@ -214,6 +234,7 @@ impl Reader<'_> {
         let aggregate = self.translator.first_aggregate.map(|at| ("an aggregate", self.source.byte(at)));
         let first = self.endings.into_iter().chain(aggregate).min_by_key(|(_, position)| *position);
         statement.ending = first.map(|(what, position)| (what, self.source.place(position)));
+        statement.texts.columns = self.columns_text;
         statement.fields = self.translator.fields;
         statement.aggregates = self.translator.aggregates;
         statement.parameters = self.translator.parameters;
@@ -238,6 +259,7 @@ impl Reader<'_> {
             }
             _ => {}
         }
+        let start = self.position();
         let mut columns: Vec<Column> = Vec::new();
         let mut names = HashSet::new();
         loop {
@@ -255,7 +277,9 @@ impl Reader<'_> {
                 return Err(column.place.error(format!("a result has at most {COLUMNS_MAX} columns")));
             }
             columns.push(column);
-            if self.keyword("FROM") {
+            if self.is_keyword("FROM") {
+                self.columns_text = Some(self.written_from(start));
+                self.advance();
                 return Ok(Some(columns));
             }
             if *self.peek() != Token::Comma {

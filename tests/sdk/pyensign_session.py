@@ -20,7 +20,7 @@ import time
 import urllib.parse
 import urllib.request
 
-from pyensign.api.v1beta1 import ensign_pb2, groups_pb2, topic_pb2
+from pyensign.api.v1beta1 import ensign_pb2, groups_pb2, query_pb2, topic_pb2
 from pyensign.api.v1beta1.event import wrap
 from pyensign.auth.client import AuthClient
 from pyensign.connection import Client, Connection
@@ -408,6 +408,27 @@ async def queries():
                 pass
             else:
                 raise AssertionError(f"{wrong} was taken for a query")
+
+
+@part
+async def filtered_subscription():
+    """A subscription with a query: a condition, columns and parameters."""
+    topic = name("filtered")
+    async with client() as ensign:
+        await ensign.ensure_topic_exists(topic)
+        events = [Event(json.dumps({"n": n}).encode(), mimetype="application/json") for n in range(100)]
+        await ensign.publish(topic, events)
+        for event in events:
+            await event.wait_for_ack()
+        least = query_pb2.Parameter(name="least", i=97)
+        asked = query_pb2.Query(query=f"SELECT n AS number FROM {topic} OFFSET 0 WHERE n >= :least", params=[least])
+        received = []
+        async for event in ensign.client.subscribe([topic], query=asked):
+            assert str(event.type) == "EnSQL v1.0.0" and len(event.id.bytes) == 10
+            received.append(json.loads(event.data))
+            if len(received) == 3:
+                break
+        assert received == [{"number": 97}, {"number": 98}, {"number": 99}], received
 
 
 @part

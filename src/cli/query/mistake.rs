@@ -34,7 +34,13 @@ pub(super) fn explain(error: ClientError, query: &str) -> CliError {
         }
         .hint("`ensign topic list` shows what there is");
     }
-    match position(&error.message).and_then(|position| excerpt(query, position)) {
+    shown(&error.message, query)
+}
+
+/// What is wrong with a query, and the place if it names one.
+pub(super) fn shown(message: &str, query: &str) -> CliError {
+    let error = CliError::usage(message);
+    match position(message).and_then(|position| excerpt(query, position)) {
         Some(lines) => error.excerpt(lines),
         None => error,
     }

@@ -6,6 +6,7 @@
 mod event_row;
 mod explain;
 mod fields;
+mod follow;
 mod grid;
 mod input;
 mod mistake;
@@ -36,7 +37,8 @@ use run::Runner;
 /// SELECT * gives the events: their offset, as _offset, and the fields of their data. Of data that is no JSON object there is one
 /// field, data. With -o raw it is the data and nothing else.
 ///
-/// A query sees what is committed when it begins, and ends. `ensign tail` goes on with what comes.
+/// A query sees what is committed when it begins, and ends. With --follow it goes on with what comes, until ctrl-c, its LIMIT or its
+/// BEFORE end it; this is for queries that make each row of one event, without aggregates, DISTINCT, GROUP BY and ORDER BY.
 ///
 /// Data that is encrypted with a topic key is shown as such, unless --decrypt is given, and the server can't look into it: a
 /// condition on its fields is never met.
@@ -45,6 +47,7 @@ use run::Runner;
   $ ensign query 'SELECT * FROM flights LIMIT 10'
   $ ensign query 'SELECT carrier, count(*) AS n FROM flights GROUP BY carrier ORDER BY n DESC' -o csv
   $ ensign query 'SELECT * FROM orders WHERE total > :min AND country = :country' --param min=100 --param country=DE
+  $ ensign query --follow 'SELECT _offset, total FROM orders WHERE total > 100'
   $ ensign query -f report.sql -o json > report.json
 
 Values of parameters: 12 is a whole number, 1.5 and 1e3 are floats, true and false are what they are, null is
@@ -62,9 +65,8 @@ pub(super) struct Args {
     #[arg(long = "param", value_name = "NAME=VALUE")]
     parameters: Vec<ParameterArg>,
 
-    /// Say what the query would do, and don't do it
-    #[arg(long)]
-    explain: bool,
+    #[command(flatten)]
+    instead: Instead,
 
     /// Give duplicates, too
     #[arg(long)]
@@ -78,11 +80,23 @@ pub(super) struct Args {
     decryption: Decryption,
 }
 
+/// What is done instead of running the query once.
+#[derive(Debug, clap::Args)]
+struct Instead {
+    /// Say what the query would do, and don't do it
+    #[arg(long)]
+    explain: bool,
+
+    /// Go on with what comes
+    #[arg(long, conflicts_with = "explain")]
+    follow: bool,
+}
+
 impl Args {
     pub(super) fn run(self, context: &mut Context) -> Result<()> {
         let text = input::text(self.text, self.file.as_deref())?;
         let begins_shell = text.is_none() && context.may_prompt() && context.output.is_terminal();
-        let is_for_one_query = self.explain || self.decryption.is_wanted();
+        let is_for_one_query = self.instead.explain || self.instead.follow || self.decryption.is_wanted();
         let query = Query {
             text: text.unwrap_or_default(),
             parameters: self.parameters.into_iter().map(|argument| argument.0).collect(),
@@ -97,12 +111,22 @@ impl Args {
                 .hint("for example `ensign query 'SELECT * FROM flights LIMIT 10'`; -f FILE reads it from a file"));
         }
         context.block_on(async |context| {
-            let runner = Runner::new(context.connect().await?, context.clock.clone());
-            if self.explain {
+            let client = if self.instead.follow {
+                context.connect_with_key("subscriber").await?
+            } else {
+                context.connect().await?
+            };
+            let runner = Runner::new(client, context.clock.clone());
+            if self.instead.explain {
                 return runner.explain(&query, &mut context.output).await;
             }
             let decryptor = decryptor(context, &self.decryption, &runner, &query).await?;
-            let summary = runner.decrypting(decryptor).run(&query, &mut context.output).await?;
+            let runner = runner.decrypting(decryptor);
+            let summary = if self.instead.follow {
+                runner.follow(&query, &mut context.output).await?
+            } else {
+                runner.run(&query, &mut context.output).await?
+            };
             summary.tell(&context.output);
             Ok(())
         })

@@ -33,15 +33,15 @@ use crate::{
 };
 
 /// For how long rows are held back that a table is laid out by.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Runs queries over one connection.
 #[derive(Debug)]
 pub(super) struct Runner {
-    client: Client,
-    clock: Clock,
+    pub(super) client: Client,
+    pub(super) clock: Clock,
     /// What decrypts events that are given whole.
-    decryptor: Option<Decryptor>,
+    pub(super) decryptor: Option<Decryptor>,
 }
 
 /// What there is to say about an answer besides its rows.

@@ -122,7 +122,7 @@ impl Args {
                 }
                 Delivery::Events(events) => {
                     let before = left;
-                    left -= self.show(context, writer, topics, events, left)?;
+                    left -= show(context, writer, topics, events, left)?;
                     let now = context.clock.elapsed();
                     if left < before {
                         shown = now;
@@ -137,34 +137,6 @@ impl Args {
         Ok(())
     }
 
-    /// Writes those of these events that are wanted, up to so many; says how many that were.
-    fn show(
-        &self,
-        context: &mut Context,
-        writer: &mut EventWriter,
-        topics: &Topics,
-        events: Vec<Event>,
-        most: u64,
-    ) -> Result<u64> {
-        let now = context.clock.now();
-        let mut written = 0;
-        for mut event in events {
-            if written == most {
-                break;
-            }
-            let Some((name, decryptor)) = topics.known.get(&event.topic) else { continue };
-            if let Some(decryptor) = decryptor {
-                decryptor.open(&mut event)?;
-            }
-            if topics.condition.as_ref().is_some_and(|condition| condition.judge(&event, now) != Judgement::Met) {
-                continue;
-            }
-            writer.write(&mut context.output, &event, name)?;
-            written += 1;
-        }
-        Ok(written)
-    }
-
     /// Whoever has the keys of a topic is told that a condition on its data is of no use to the server.
     fn note_what_is_not_seen(&self, context: &Context, condition: Option<&EventCondition>) {
         let looks_blindly = !self.decryption.is_wanted() && condition.is_some_and(EventCondition::wants_data);
@@ -175,6 +147,33 @@ impl Args {
             ));
         }
     }
+}
+
+/// Writes those of these events that are wanted, up to so many; says how many that were.
+fn show(
+    context: &mut Context,
+    writer: &mut EventWriter,
+    topics: &Topics,
+    events: Vec<Event>,
+    most: u64,
+) -> Result<u64> {
+    let now = context.clock.now();
+    let mut written = 0;
+    for mut event in events {
+        if written == most {
+            break;
+        }
+        let Some((name, decryptor)) = topics.known.get(&event.topic) else { continue };
+        if let Some(decryptor) = decryptor {
+            decryptor.open(&mut event)?;
+        }
+        if topics.condition.as_ref().is_some_and(|condition| condition.judge(&event, now) != Judgement::Met) {
+            continue;
+        }
+        writer.write(&mut context.output, &event, name)?;
+        written += 1;
+    }
+    Ok(written)
 }
 
 fn note_skipped(context: &mut Context, what: &str, place: &str) -> Result<()> {

@@ -46,8 +46,8 @@ fn what_is_no_condition_is_said_before_anybody_is_asked() {
     let check = |command: &str, condition: &str, error: &str| {
         machine.ensign(command).arg("--where").arg(condition).code(2).stdout("").stderr(error).check();
     };
-    let open = "error: --where: syntax error at position 19 near \"\": invalid where clause\n  \
-                country = 'DE' AND\n                     ^\n";
+    let open = "error: --where: syntax error at position 18 near \"\": invalid where clause\n  \
+                country = 'DE' AND\n                    ^\n";
     check("tail orders", "country = 'DE' AND ", open);
     check("expect orders", "country = 'DE' AND ", open);
     let clauses = "error: --where: a condition, and no clauses behind it\n\
@@ -89,4 +89,30 @@ fn an_expected_event_is_one_for_which_it_is_true() {
                   near miss at offset 2: where: expected n > 4 AND country = 'DE', found n 2, country \"FR\"\n\
                   error: topic orders: no expected event in 0 ms, 4 events looked at\n";
     machine.ensign(expect).arg("n > 4 AND country = 'DE'").code(6).stdout("").stderr(stderr).check();
+}
+
+#[test]
+fn a_query_goes_on_with_what_comes() {
+    let machine = Machine::new();
+    let mut server = machine.dev_server();
+    publish(&machine, "orders.eu", ORDERS);
+    let query = |text: &str| machine.ensign("query --follow -q -o jsonl").arg(text);
+    let mut follow = query("SELECT n * 2 AS twice FROM orders.eu.order.1 WHERE n > 2 LIMIT 4").spawn();
+    wait_for("what is there", || follow.stdout().ends_with(b"{\"twice\":8}\n").then_some(()));
+    publish(&machine, "orders.eu", "{\"n\":1}\n{\"n\":5}\n");
+    wait_for("what comes", || follow.stdout().ends_with(b"{\"twice\":10}\n").then_some(()));
+    server = server.restart(rustix::process::Signal::TERM);
+    publish(&machine, "orders.eu", "{\"n\":2}\n{\"n\":6}\n{\"n\":7}\n");
+    let done = follow.finish();
+    assert_eq!((done.code, done.text()), (Some(0), "{\"twice\":6}\n{\"twice\":8}\n{\"twice\":10}\n{\"twice\":12}\n"));
+    query("SELECT * FROM orders.eu OFFSET 1 BEFORE 4 WHERE country = 'FR'")
+        .stdout("{\"_offset\":2,\"n\":2,\"country\":\"FR\"}\n")
+        .stderr("")
+        .check();
+    let endless = "error: syntax error at position 7 near \"count\": an aggregate is not possible in the query of a \
+                   subscription, which never ends\n  SELECT count(*) FROM orders.eu\n         ^\n";
+    machine.ensign("query --follow").arg("SELECT count(*) FROM orders.eu").code(2).stdout("").stderr(endless).check();
+    let unknown = machine.ensign("query --follow").arg("SELECT * FROM ordres").code(3).stdout("").check();
+    assert!(unknown.stderr.starts_with("error: there is no topic ordres\n"), "{}", unknown.stderr);
+    drop(server);
 }
