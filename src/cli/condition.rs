@@ -3,15 +3,13 @@
 //!
 //! What it does not do: filter what the server can filter.
 
-use std::collections::BTreeMap;
-
 use super::{
     error::{CliError, Result},
     query,
 };
 use crate::{
     client::Event,
-    ensql::{Fields, Input, Metadata, Plan, QueryError, Statement, Value},
+    ensql::{Fields, Input, Plan, QueryError, Statement, Value},
     model::{Schema, Time},
 };
 
@@ -79,7 +77,6 @@ impl EventCondition {
 
     /// Judges an event, as the server would if it could read it.
     pub(super) fn judge(&self, event: &Event, now: Time) -> Judgement {
-        let metadata = Entries(&event.metadata);
         let schema = event.schema.as_ref();
         let number = |number: fn(&Schema) -> u32| schema.map_or(0, number);
         let input = Input {
@@ -95,7 +92,7 @@ impl EventCondition {
             mimetype: event.mimetype,
             key: &event.key,
             size: event.data.len() as u64,
-            metadata: &metadata,
+            metadata: &event.metadata,
         };
         if !self.wants_data() {
             let is_met = self.plan.matches(&input, &[], now);
@@ -106,7 +103,7 @@ impl EventCondition {
         }
         let mut values = vec![Value::Null; self.plan.fields().len()];
         let mut found = None;
-        let mut rows = self.fields.rows(event.mimetype, &event.data);
+        let mut rows = self.fields.rows(event.mimetype, &event.data, &event.metadata);
         while let Some(read) = rows.next(&mut values) {
             if read.is_err() {
                 continue;
@@ -130,17 +127,10 @@ impl EventCondition {
     }
 }
 
-/// Where an event's metadata is looked up.
-struct Entries<'a>(&'a BTreeMap<String, String>);
-
-impl Metadata for Entries<'_> {
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use bytes::Bytes;
 
     use super::*;
@@ -191,6 +181,14 @@ mod tests {
         };
         assert_eq!(judge("total = 2", &lines), Judgement::Met);
         assert_eq!(judge("total = 3", &lines), Judgement::Unmet("total 1".to_owned()));
+        let record = Event {
+            mimetype: Mimetype::CSV,
+            metadata: BTreeMap::from([("csv.header".to_owned(), "total,name".to_owned())]),
+            data: Bytes::from_static(b"2,Ada"),
+            ..event()
+        };
+        assert_eq!(judge("total = 2 AND name = 'Ada'", &record), Judgement::Met);
+        assert_eq!(judge("total = 3", &record), Judgement::Unmet("total 2".to_owned()));
         let damaged = Event { data: Bytes::from_static(b"{"), ..event() };
         assert_eq!(judge("total = 2", &damaged), Judgement::Undecodable);
         assert_eq!(judge("_offset = 7", &damaged), Judgement::Met);

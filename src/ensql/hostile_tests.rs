@@ -354,7 +354,7 @@ fn refusal(mimetype: Mimetype, data: Vec<u8>) -> Option<Undecodable> {
         let paths = [vec![key("a")], deep, vec![key("a"), Step::Index(0), Step::Index(0)], vec![key("b")]];
         let fields = Fields::new(&paths);
         let mut values = vec![Value::Null; paths.len()];
-        fields.rows(mimetype, &data).next(&mut values).and_then(Result::err)
+        fields.rows(mimetype, &data, &()).next(&mut values).and_then(Result::err)
     })
 }
 

@@ -1,5 +1,7 @@
 //! What a query is given of an event: its envelope, and which fields of its data are wanted.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Mimetype, Offset, Rlid, Time};
 
 /// One step of the way to a value within an event's data.
@@ -23,6 +25,12 @@ pub trait Metadata {
 impl Metadata for () {
     fn get(&self, _name: &str) -> Option<&str> {
         None
+    }
+}
+
+impl Metadata for BTreeMap<String, String> {
+    fn get(&self, name: &str) -> Option<&str> {
+        BTreeMap::get(self, name).map(String::as_str)
     }
 }
 

@@ -38,7 +38,7 @@ mod translate;
 mod value;
 mod words;
 
-pub use decode::{Fields, Undecodable};
+pub use decode::{CSV_HEADER_NAME, Fields, Undecodable};
 pub use error::{ExecutionError, QueryError};
 pub use execution::{Execution, Finish, MEMORY_BYTES_MAX, Outcome, Rows};
 pub use input::{Input, Metadata, Path, Step};

@@ -156,7 +156,7 @@ impl Running {
             many.resize(wanted, Value::Null);
             &mut many[..]
         };
-        let mut rows = self.fields.rows(view.mimetype, view.data);
+        let mut rows = self.fields.rows(view.mimetype, view.data, &metadata);
         while !self.execution.is_finished()
             && let Some(read) = rows.next(values)
         {

@@ -23,6 +23,7 @@ use crate::{
         record,
     },
     client::{Draft, Sealer},
+    ensql::CSV_HEADER_NAME,
     model::{Mimetype, Schema, limits::EVENT_BYTES_MAX},
     sys::{Clock, files::FileReader},
 };
@@ -32,9 +33,6 @@ const BATCHES_MAX: usize = 2;
 
 /// How many values of a JSON document make a batch.
 const VALUES_PER_BATCH: usize = 256;
-
-/// The name of the metadata that holds a CSV file's first row.
-pub(super) const HEADER_NAME: &str = "csv.header";
 
 /// What is to be read.
 #[derive(Debug)]
@@ -248,7 +246,7 @@ impl Reader {
                     header = false;
                     let row = row.strip_suffix(b"\r").unwrap_or(row);
                     let text = String::from_utf8_lossy(row).into_owned();
-                    self.recipe.metadata.entry(HEADER_NAME.to_owned()).or_insert(text);
+                    self.recipe.metadata.entry(CSV_HEADER_NAME.to_owned()).or_insert(text);
                     self.wrapping = self.recipe.wrapping(self.mimetype);
                     continue;
                 }

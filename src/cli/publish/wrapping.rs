@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::input::{HEADER_NAME, Origin, Recipe};
+use super::input::{Origin, Recipe};
 use crate::{
     cli::record::Record,
     client::{Draft, Encryption, Envelope, SealedEnvelope, Sealer},
+    ensql::CSV_HEADER_NAME,
     model::{Mimetype, Schema, Time},
 };
 
@@ -80,5 +81,5 @@ fn encrypted_draft(recipe: &Recipe, record: Record, origin: Origin) -> Result<Dr
 
 /// The metadata of the command line, without what was read from the input.
 fn said_metadata(recipe: &Recipe) -> impl Iterator<Item = (&String, &String)> {
-    recipe.metadata.iter().filter(|(name, _)| *name != HEADER_NAME)
+    recipe.metadata.iter().filter(|(name, _)| *name != CSV_HEADER_NAME)
 }

@@ -54,7 +54,7 @@ pub fn fuzz_json(data: &[u8]) {
     let paths = paths();
     let mut values = vec![Value::Null; paths.len()];
     let fields = Fields::new(&paths);
-    let mut rows = fields.rows(Mimetype::JSON, data);
+    let mut rows = fields.rows(Mimetype::JSON, data, &());
     let read = rows.next(&mut values).expect("an event has a row");
     // A member of this name means something else to the other decoder.
     if data.windows(12).any(|part| part == b"$serde_json:" || part == br"\u0024serde_") {
@@ -83,7 +83,7 @@ pub fn fuzz_data(data: &[u8]) {
     let paths = [paths(), vec![vec![Step::Key("data".to_owned())]]].concat();
     let mut values = vec![Value::Null; paths.len()];
     let fields = Fields::new(&paths);
-    let mut rows = fields.rows(Mimetype(i32::from(mimetype)), data);
+    let mut rows = fields.rows(Mimetype(i32::from(mimetype)), data, &());
     let mut count = 0;
     while let Some(read) = rows.next(&mut values) {
         count += 1;

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | JSON, JSON-LD | one | the member or element |
 //! | JSON lines | one a line | the member or element |
-//! | CSV | one a record behind the header | the column |
+//! | CSV | one a record behind the header; each record when the header is in the metadata | the column |
 //! | MessagePack | one | the member or element |
 //! | plain text, HTML, XML and other texts | one | the text, as `data` |
 //! | all others | one | the bytes, as `data` |
@@ -27,10 +27,13 @@ use std::borrow::Cow;
 
 use self::{table::Table, wanted::Tree};
 use super::{
-    input::{Path, Step},
+    input::{Metadata, Path, Step},
     value::Value,
 };
 use crate::model::Mimetype;
+
+/// The name of the metadata that holds the header of CSV data. With it, each record of the data is a row.
+pub const CSV_HEADER_NAME: &str = "csv.header";
 
 /// Why a row's data can't be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,11 +63,11 @@ impl Fields {
     }
 
     /// The rows of an event.
-    pub fn rows<'f, 'a>(&'f self, mimetype: Mimetype, data: &'a [u8]) -> Rows<'f, 'a> {
+    pub fn rows<'f, 'a>(&'f self, mimetype: Mimetype, data: &'a [u8], metadata: &dyn Metadata) -> Rows<'f, 'a> {
         let data = match mimetype {
             Mimetype::JSON | Mimetype::LD_JSON => Data::Json(data),
             Mimetype::JSON_LINES => Data::Lines(data),
-            Mimetype::CSV => Data::Table(Box::new(Table::new(data, &self.tree))),
+            Mimetype::CSV => Data::Table(Box::new(Table::new(metadata.get(CSV_HEADER_NAME), data, &self.tree))),
             Mimetype::MESSAGE_PACK => Data::MessagePack(data),
             text if text.is_text() => Data::Text(data),
             _ => Data::Bytes(data),

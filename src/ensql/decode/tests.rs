@@ -1,6 +1,6 @@
 //! Every kind of data against what it says, whole and damaged.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use proptest::prelude::*;
 
@@ -23,7 +23,7 @@ fn rows<'a>(mimetype: Mimetype, data: &'a [u8], wanted: &[&str]) -> Vec<Result<V
     let paths: Vec<_> = wanted.iter().map(|text| path(text)).collect();
     let fields = Fields::new(&paths);
     let mut values = vec![Value::Null; paths.len()];
-    let mut rows = fields.rows(mimetype, data);
+    let mut rows = fields.rows(mimetype, data, &());
     let mut read = Vec::new();
     while let Some(row) = rows.next(&mut values) {
         read.push(row.map(|()| values.clone()));
@@ -114,7 +114,7 @@ fn each_line_of_json_lines_is_a_row() {
     assert_eq!(rows[0], Ok(vec![Value::Int(1), Value::Null]));
     assert!(rows[1].is_err());
     assert_eq!(rows[2], Ok(vec![Value::Int(3), Value::Int(4)]));
-    assert_eq!(super::Fields::new(&[]).rows(Mimetype::JSON_LINES, b" \n ").next(&mut []), None);
+    assert_eq!(super::Fields::new(&[]).rows(Mimetype::JSON_LINES, b" \n ", &()).next(&mut []), None);
 }
 
 #[test]
@@ -128,6 +128,34 @@ fn each_record_of_csv_is_a_row() {
     assert_eq!(rows(Mimetype::CSV, b"", &["a"]), []);
     assert_eq!(rows(Mimetype::CSV, b"a\n\xff\n2\n", &["a"]), [Err(Undecodable::NotUtf8), Ok(vec![Value::Int(2)])]);
     assert_eq!(rows(Mimetype::CSV, b"\xff\n1\n", &["a"])[0], Err(Undecodable::NotUtf8));
+}
+
+#[test]
+fn with_the_header_in_the_metadata_each_record_is_a_row() {
+    type Row = Result<Vec<Value<'static>>, Undecodable>;
+    let read = |header: &str, data: &[u8], wanted: &[&str]| -> Vec<Row> {
+        let paths: Vec<_> = wanted.iter().map(|text| path(text)).collect();
+        let metadata = BTreeMap::from([(super::CSV_HEADER_NAME.to_owned(), header.to_owned())]);
+        let (fields, mut values) = (Fields::new(&paths), vec![Value::Null; paths.len()]);
+        let mut rows = fields.rows(Mimetype::CSV, data, &metadata);
+        let mut read = Vec::new();
+        while let Some(row) = rows.next(&mut values) {
+            read.push(row.map(|()| values.iter().map(|value| value.clone().into_owned()).collect()));
+        }
+        read
+    };
+    let owned = |text: &str| Value::Text(Cow::Owned(text.to_owned()));
+    let check = |header: &str, data: &[u8], expected: &[Value<'static>]| {
+        assert_eq!(read(header, data, &["name", "n"]), [Ok(expected.to_vec())], "{header:?}");
+    };
+    check("name,n", b"Ada,7", &[owned("Ada"), Value::Int(7)]);
+    check("\u{feff}n,\"name\"", b"7,\"Lovelace, \"\"Ada\"\"\nB.\"", &[owned("Lovelace, \"Ada\"\nB."), Value::Int(7)]);
+    check("\"na\"\"me\",x", b"1,2", &[Value::Null, Value::Null]);
+    check("", b"1,2", &[Value::Null, Value::Null]);
+    check("n,name", b"3", &[Value::Null, Value::Int(3)]);
+    assert_eq!(read("n", b"1\n2\r\n\xff", &["n"]).len(), 3);
+    assert_eq!(read("n", b"", &["n"]), []);
+    assert_eq!(read("n", b"\xff", &["n"]), [Err(Undecodable::NotUtf8)]);
 }
 
 #[test]
@@ -276,8 +304,8 @@ proptest! {
         let text = serde_json::to_vec(&value).unwrap();
         let fields = Fields::new(&fuzzing::paths());
         let (mut from_json, mut from_packed) = ([const { Value::Null }; 11], [const { Value::Null }; 11]);
-        prop_assert_eq!(fields.rows(Mimetype::JSON, &text).next(&mut from_json), Some(Ok(())));
-        prop_assert_eq!(fields.rows(Mimetype::MESSAGE_PACK, &data).next(&mut from_packed), Some(Ok(())));
+        prop_assert_eq!(fields.rows(Mimetype::JSON, &text, &()).next(&mut from_json), Some(Ok(())));
+        prop_assert_eq!(fields.rows(Mimetype::MESSAGE_PACK, &data, &()).next(&mut from_packed), Some(Ok(())));
         for (one, other) in from_json.iter().zip(&from_packed) {
             match (one, other) {
                 (Value::Json(one), Value::Json(other)) => {

@@ -206,6 +206,25 @@ fn events_that_are_no_objects_and_those_that_differ() {
     assert_eq!(told(&done), "1 row; 1 event could not be decoded\n");
 }
 
+/// Events of one record have their header in the metadata, those of a whole table in their data.
+#[test]
+fn csv_as_it_is_published() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    let table = machine.file("people.csv", "name,age,note\r\nAda,36,\r\n\"Zoë, \"\"Z\"\"\",7,\"two\nlines\"\r\n");
+    machine.ensign("publish records -q").file(&table).check();
+    machine.ensign("publish tables -q --format raw").file(&table).check();
+    for topic in ["records", "tables"] {
+        query(&machine, &format!("SELECT count(*) AS n, sum(age) AS age FROM {topic}"), "-q -o csv")
+            .stdout("n,age\n2,43\n")
+            .check();
+        query(&machine, &format!("SELECT name, note FROM {topic} WHERE age < 40"), "-q -o jsonl")
+            .stdout("{\"name\":\"Ada\",\"note\":null}\n{\"name\":\"Zoë, \\\"Z\\\"\",\"note\":\"two\\nlines\"}\n")
+            .check();
+    }
+    query(&machine, "SELECT * FROM records WHERE name = 'Ada'", "-q -o raw").stdout("Ada,36,\n").check();
+}
+
 #[test]
 fn a_result_without_rows() {
     let machine = Machine::new();

@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use crate::{
     client::Event,
-    ensql::{Fields, Path, Step, Value, envelope_names, written_field},
+    ensql::{CSV_HEADER_NAME, Fields, Metadata, Path, Step, Value, envelope_names, written_field},
     model::Mimetype,
 };
 
@@ -62,20 +62,17 @@ impl Sample {
     /// Looks at one more event.
     pub(super) fn add(&mut self, event: &Event) {
         self.events += 1;
-        match event.mimetype {
-            // What only the owner of a key can read has no fields.
-            _ if event.is_encrypted() => self.add_rows(Mimetype::OCTET_STREAM, &event.data, &[]),
-            Mimetype::CSV => self.add_rows(event.mimetype, &event.data, &columns(&event.data)),
-            mimetype => self.add_rows(mimetype, &event.data, &[]),
-        }
+        // What only the owner of a key can read has no fields.
+        let mimetype = if event.is_encrypted() { Mimetype::OCTET_STREAM } else { event.mimetype };
+        self.add_rows(mimetype, &event.data, &event.metadata);
     }
 
-    /// The rows of an event. Without names of columns, each is one value: an object with fields, or data.
-    fn add_rows(&mut self, mimetype: Mimetype, data: &[u8], columns: &[String]) {
+    /// The rows of an event. But for tables, each is one value: an object with fields, or data.
+    fn add_rows(&mut self, mimetype: Mimetype, data: &[u8], metadata: &dyn Metadata) {
         let is_whole =
             matches!(mimetype, Mimetype::JSON | Mimetype::LD_JSON | Mimetype::JSON_LINES | Mimetype::MESSAGE_PACK);
         let names = match mimetype {
-            Mimetype::CSV => columns.to_vec(),
+            Mimetype::CSV => columns(metadata.get(CSV_HEADER_NAME).map_or(data, str::as_bytes)),
             _ if is_whole => Vec::new(),
             _ => vec!["data".to_owned()],
         };
@@ -85,7 +82,7 @@ impl Sample {
         }
         let fields = Fields::new(&paths);
         let mut values = vec![Value::Null; paths.len()];
-        let mut rows = fields.rows(mimetype, data);
+        let mut rows = fields.rows(mimetype, data, metadata);
         for _ in 0..ROWS_MAX {
             match rows.next(&mut values) {
                 None => break,
@@ -160,7 +157,7 @@ impl Sample {
     }
 }
 
-/// The names in the header of a table.
+/// The names in the header that a text begins with.
 fn columns(data: &[u8]) -> Vec<String> {
     let data = data.strip_prefix("\u{feff}".as_bytes()).unwrap_or(data);
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(data);
@@ -202,8 +199,7 @@ mod tests {
 
     fn check(mimetype: Mimetype, data: &[u8], expected: &[(&str, &str, &str)]) {
         let mut sample = Sample::default();
-        let columns = if mimetype == Mimetype::CSV { columns(data) } else { Vec::new() };
-        sample.add_rows(mimetype, data, &columns);
+        sample.add_rows(mimetype, data, &());
         let found: Vec<(&str, String, &str)> = sample
             .fields()
             .iter()
@@ -247,18 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn a_record_has_the_columns_of_its_header() {
+        let metadata = BTreeMap::from([(CSV_HEADER_NAME.to_owned(), "a,b".to_owned())]);
+        let mut sample = Sample::default();
+        sample.add_rows(Mimetype::CSV, b"1,x", &metadata);
+        sample.add_rows(Mimetype::CSV, b"2,y", &metadata);
+        let names: Vec<&str> = sample.fields().iter().map(|field| field.name.as_str()).collect();
+        assert_eq!((names, sample.rows), (vec!["a", "b"], 2));
+    }
+
+    #[test]
     fn what_is_much_is_cut() {
         let members: Vec<String> =
             (0..=FIELDS_MAX).map(|number| format!("\"f{number}\":\"{}\"", "x".repeat(99))).collect();
         let mut sample = Sample::default();
-        sample.add_rows(Mimetype::JSON, format!("{{{}}}", members.join(",")).as_bytes(), &[]);
+        sample.add_rows(Mimetype::JSON, format!("{{{}}}", members.join(",")).as_bytes(), &());
         assert!(sample.is_cut && sample.fields().len() == FIELDS_MAX);
         assert_eq!(sample.fields()[0].example.chars().count(), EXAMPLE_CHARS);
         let mut sample = Sample::default();
-        sample.add_rows(Mimetype::JSON, format!("{{\"{}\":1}}", "x".repeat(300)).as_bytes(), &[]);
+        sample.add_rows(Mimetype::JSON, format!("{{\"{}\":1}}", "x".repeat(300)).as_bytes(), &());
         assert!(sample.is_cut && sample.fields().is_empty());
         let lines = "{\"a\":1}\n".repeat(ROWS_MAX + 1);
-        sample.add_rows(Mimetype::JSON_LINES, lines.as_bytes(), &[]);
+        sample.add_rows(Mimetype::JSON_LINES, lines.as_bytes(), &());
         assert_eq!(sample.rows, ROWS_MAX as u64 + 1);
     }
 
@@ -267,8 +273,7 @@ mod tests {
         fn no_data_panics(data in prop::collection::vec(any::<u8>(), 0..60), kind in 0_usize..5) {
             let mimetype = [Mimetype::JSON, Mimetype::JSON_LINES, Mimetype::CSV, Mimetype::MESSAGE_PACK, Mimetype::HTML][kind];
             let mut sample = Sample::default();
-            let columns = if mimetype == Mimetype::CSV { columns(&data) } else { Vec::new() };
-            sample.add_rows(mimetype, &data, &columns);
+            sample.add_rows(mimetype, &data, &());
         }
     }
 }
