@@ -169,6 +169,8 @@ mod tests {
         check("customer.name = 'Eve' OR missing IS TRUE", unmet("customer.name \"Ada\", missing null"));
         check("_type = 'order' AND _version = '1.2.3' AND _key = 'k1' AND _meta.source = 'web'", Judgement::Met);
         check("_offset = 8", unmet(""));
+        check("_type IS NULL", unmet(""));
+        assert_eq!(judge("_type IS NULL AND _version IS NULL", &Event { schema: None, ..event() }), Judgement::Met);
         check("now() - _committed = INTERVAL '1 minute' -- a remark", Judgement::Met);
     }
 

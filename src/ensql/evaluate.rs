@@ -150,7 +150,9 @@ fn envelope<'a>(what: &Envelope, input: &Input<'a>) -> Value<'a> {
         Envelope::Offset => number(input.offset.get()),
         Envelope::Committed => Value::Time(input.committed),
         Envelope::Created => input.created.map_or(Value::Null, Value::Time),
+        Envelope::Type if input.type_name.is_empty() => Value::Null,
         Envelope::Type => Value::text(input.type_name),
+        Envelope::Version if input.type_name.is_empty() && input.type_version == (0, 0, 0) => Value::Null,
         Envelope::Version => {
             let (major, minor, patch) = input.type_version;
             Value::Text(Cow::Owned(format!("{major}.{minor}.{patch}")))

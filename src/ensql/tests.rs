@@ -388,6 +388,25 @@ fn parameters() {
     assert_eq!(negative, Err("LIMIT needs a whole number, not below zero".to_owned()));
 }
 
+#[test]
+fn an_event_without_a_type() {
+    let matches = |condition: &str, input: &Input<'_>| {
+        let statement = Statement::parse(&format!("SELECT * FROM t WHERE {condition}")).unwrap();
+        statement.bind(&[]).unwrap().matches(input, &[], Time::EPOCH)
+    };
+    let typed = input(1, "");
+    let bare = Input { type_name: "", type_version: (0, 0, 0), ..typed };
+    let first = Input { type_version: (0, 0, 0), ..typed };
+    for (condition, expected) in [
+        ("_type IS NULL", [false, true, false]),
+        ("_version IS NULL", [false, true, false]),
+        ("_type <> 'even'", [true, false, true]),
+        ("_version = '0.0.0'", [false, false, true]),
+    ] {
+        assert_eq!([&typed, &bare, &first].map(|input| matches(condition, input)), expected, "{condition}");
+    }
+}
+
 fn check_source(query: &str, topic: &str, from: Option<Position>, until: Option<Position>) {
     let statement = Statement::parse(query).unwrap();
     let [source] = statement.sources() else { panic!("{query}") };
