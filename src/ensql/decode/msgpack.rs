@@ -2,14 +2,18 @@
 //!
 //! A member's key that is a number counts as its decimal text; other kinds of keys are passed over with their value. Of
 //! members with one name the last counts. Timestamps are times; other extensions are bytes. Objects and arrays that are
-//! wanted whole are given as JSON, bytes in them as base64. What is behind the value is an error, as is what is nested
-//! deeper than in JSON.
+//! wanted whole are given as JSON, bytes in them as base64, as long as there is room for it. What is behind the value is an
+//! error, as is what is nested deeper than in JSON.
 
-use std::{borrow::Cow, fmt::Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{display::Base64Display, engine::general_purpose::STANDARD};
 
 use super::{
+    super::function::TEXT_BYTES_MAX,
     Undecodable, Value,
     wanted::{Place, Tree},
 };
@@ -23,7 +27,7 @@ const TIMESTAMP: u8 = 0xff;
 
 /// Sets the wanted values of a MessagePack value; all of them are `Null` before.
 pub(super) fn read<'a>(data: &'a [u8], tree: &Tree, values: &mut [Value<'a>]) -> Result<(), Undecodable> {
-    let mut reader = Reader { data, at: 0, depth: 0 };
+    let mut reader = Reader { data, at: 0, depth: 0, room: TEXT_BYTES_MAX };
     reader.wanted(Tree::ROOT, tree, values)?;
     if reader.at == data.len() { Ok(()) } else { Err(reader.wrong()) }
 }
@@ -41,6 +45,27 @@ struct Reader<'a> {
     data: &'a [u8],
     at: usize,
     depth: u32,
+    /// Bytes of JSON that may still be made. Each level that is wanted whole makes its own of all that is below, and a
+    /// character of a text can become six.
+    room: usize,
+}
+
+/// A JSON text that is being made, with room for so many more bytes.
+struct Json {
+    text: Vec<u8>,
+    room: usize,
+}
+
+impl Write for Json {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.room = self.room.checked_sub(part.len()).ok_or(io::ErrorKind::StorageFull)?;
+        self.text.extend_from_slice(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -157,9 +182,12 @@ impl<'a> Reader<'a> {
             Token::Map(length) => self.members(length, place, tree, values)?,
         }
         if tree.wants_value(place) {
-            let mut json = String::new();
-            Reader { data: self.data, at: start, depth: self.depth }.write_json(&mut json)?;
-            tree.set(place, Value::Json(Cow::Owned(json)), values);
+            let mut json = Json { text: Vec::new(), room: self.room };
+            let mut reader = Reader { data: self.data, at: start, depth: self.depth, room: 0 };
+            let written = reader.write_json(&mut json).and_then(|()| String::from_utf8(json.text).ok());
+            // Once there was too little room, nothing more is made: it would take time again and again.
+            self.room = if written.is_some() { json.room } else { 0 };
+            tree.set(place, written.map_or(Value::Null, |text| Value::Json(Cow::Owned(text))), values);
         }
         Ok(())
     }
@@ -233,43 +261,44 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn write_json(&mut self, json: &mut String) -> Result<(), Undecodable> {
-        match self.token()? {
-            Token::Scalar(value) => write_scalar(&value, json),
-            Token::Large(number) => json.push_str(&number.to_string()),
+    /// Gives nothing when there is no room for it. What is damaged has been found before.
+    fn write_json(&mut self, json: &mut Json) -> Option<()> {
+        match self.token().ok()? {
+            Token::Scalar(value) => write_scalar(&value, json)?,
+            Token::Large(number) => write!(json, "{number}").ok()?,
             Token::Array(length) => {
-                self.enter()?;
-                json.push('[');
+                self.enter().ok()?;
+                json.write_all(b"[").ok()?;
                 for index in 0..length {
                     if index > 0 {
-                        json.push(',');
+                        json.write_all(b",").ok()?;
                     }
                     self.write_json(json)?;
                 }
-                json.push(']');
+                json.write_all(b"]").ok()?;
                 self.depth -= 1;
             }
             Token::Map(length) => {
-                self.enter()?;
-                json.push('{');
+                self.enter().ok()?;
+                json.write_all(b"{").ok()?;
                 let mut first = true;
                 for _ in 0..length {
-                    let Some(key) = self.key()? else {
-                        self.skip()?;
+                    let Some(key) = self.key().ok()? else {
+                        self.skip().ok()?;
                         continue;
                     };
                     if !std::mem::take(&mut first) {
-                        json.push(',');
+                        json.write_all(b",").ok()?;
                     }
-                    write_scalar(&Value::Text(key), json);
-                    json.push(':');
+                    write_scalar(&Value::Text(key), json)?;
+                    json.write_all(b":").ok()?;
                     self.write_json(json)?;
                 }
-                json.push('}');
+                json.write_all(b"}").ok()?;
                 self.depth -= 1;
             }
         }
-        Ok(())
+        Some(())
     }
 }
 
@@ -296,19 +325,15 @@ fn timestamp(bytes: &[u8]) -> Option<Time> {
     (nanos < 1_000_000_000).then(|| Time::from_parts(seconds, i32::try_from(nanos).unwrap_or(0)))
 }
 
-fn write_scalar(value: &Value<'_>, json: &mut String) {
+fn write_scalar(value: &Value<'_>, json: &mut Json) -> Option<()> {
     match value {
-        Value::Bool(is) => json.push_str(if *is { "true" } else { "false" }),
-        Value::Int(number) => json.push_str(&number.to_string()),
+        Value::Bool(is) => write!(json, "{is}").ok(),
+        Value::Int(number) => write!(json, "{number}").ok(),
         // JSON has no word for what is not finite.
-        Value::Float(number) if number.is_finite() => json.push_str(&serde_json::Value::from(*number).to_string()),
-        Value::Text(text) => json.push_str(&serde_json::Value::from(&**text).to_string()),
-        Value::Bytes(bytes) => {
-            json.push('"');
-            STANDARD.encode_string(bytes, json);
-            json.push('"');
-        }
-        Value::Time(time) => write!(json, "\"{time}\"").expect("a text grows as needed"),
-        _ => json.push_str("null"),
+        Value::Float(number) if number.is_finite() => serde_json::to_writer(json, number).ok(),
+        Value::Text(text) => serde_json::to_writer(json, text).ok(),
+        Value::Bytes(bytes) => write!(json, "\"{}\"", Base64Display::new(bytes, &STANDARD)).ok(),
+        Value::Time(time) => write!(json, "\"{time}\"").ok(),
+        _ => json.write_all(b"null").ok(),
     }
 }

@@ -202,6 +202,31 @@ fn fields_of_message_pack() {
     }
 }
 
+#[test]
+fn the_json_of_message_pack_has_a_bound() {
+    let text = |length: usize, byte: u8| {
+        [&b"\xdb"[..], &u32::try_from(length).unwrap().to_be_bytes(), &vec![byte; length]].concat()
+    };
+    // Each level is wanted whole, and has all of the text within it.
+    let levels: Vec<String> = (1..=31).map(|depth| vec!["a"; depth].join(".")).collect();
+    let wanted: Vec<&str> = levels.iter().map(String::as_str).chain(["b"]).collect();
+    let nested = [b"\x81\xa1a".repeat(31), b"\x91".to_vec(), text(4_500_000, b'x')].concat();
+    let data = [b"\x82", &nested[1..], b"\xa1b\x01"].concat();
+    let values = row(Mimetype::MESSAGE_PACK, &data, &wanted);
+    let bytes: usize = values.iter().map(Value::heap_bytes).sum();
+    assert!((13_500_000..16 << 20).contains(&bytes), "{bytes}");
+    assert!(values[..28].iter().all(Value::is_null), "the outermost do not fit");
+    assert!(values[28..31].iter().all(|value| matches!(value, Value::Json(_))));
+    assert_eq!(values[31], Value::Int(1));
+
+    let controls = |length: usize| [b"\x81\xa1a\x91", &text(length, 1)[..]].concat();
+    assert_eq!(row(Mimetype::MESSAGE_PACK, &controls(2_700_000), &["a"])[0].heap_bytes(), 6 * 2_700_000 + 4);
+    assert_eq!(row(Mimetype::MESSAGE_PACK, &controls(2_800_000), &["a"]), [Value::Null]);
+    // What lies in the data as it is needs no room.
+    let whole = controls(2_800_000);
+    assert_eq!(row(Mimetype::MESSAGE_PACK, &whole, &["a", "a[0]"])[1].heap_bytes(), 2_800_000);
+}
+
 /// JSON as MessagePack.
 fn packed(value: &serde_json::Value, out: &mut Vec<u8>) {
     use serde_json::Value as Json;
