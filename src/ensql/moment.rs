@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use jiff::{Timestamp, Zoned, tz::TimeZone};
+use jiff::{Timestamp, Zoned, fmt::temporal::Pieces, tz::TimeZone};
 
 use super::{Value, evaluate::Row, expression::Expression};
 use crate::model::Time;
@@ -42,6 +42,18 @@ pub(super) fn times(number: &str, unit: i64) -> Option<i64> {
     }
     let nanos = Value::Int(unit).as_float()? * number.parse::<f64>().ok()?;
     super::evaluate::to_int(nanos.round())
+}
+
+/// The time that a text says. Without an offset, which positions in a topic have to have, it is UTC like all times.
+pub(super) fn time(text: &str) -> Option<Time> {
+    Time::parse(text).ok().or_else(|| {
+        let pieces = Pieces::parse(text).ok()?;
+        if pieces.offset().is_some() || pieces.time_zone_annotation().is_some() {
+            return None;
+        }
+        let moment = pieces.date().to_datetime(pieces.time()?).to_zoned(TimeZone::UTC).ok()?;
+        i64::try_from(moment.timestamp().as_nanosecond()).ok().map(Time::from_nanos)
+    })
 }
 
 /// The nanoseconds of a unit of fixed length.
@@ -174,6 +186,28 @@ mod tests {
 
     fn time(text: &str) -> Value<'static> {
         Value::Time(Time::parse(text).unwrap())
+    }
+
+    #[test]
+    fn texts_without_an_offset_are_utc() {
+        let check = |text: &str, expected: Option<&str>| {
+            let expected = expected.map(|text| Time::parse(text).unwrap());
+            assert_eq!(super::time(text), expected, "{text:?}");
+        };
+        check("2026-11-21 23:00:00", Some("2026-11-21T23:00:00Z"));
+        check("2026-11-21T23:00", Some("2026-11-21T23:00:00Z"));
+        check("2026-11-21 23:00", Some("2026-11-21T23:00:00Z"));
+        check("2026-11-21 23:00:00.25", Some("2026-11-21T23:00:00.25Z"));
+        check("2026-11-21 23:00:00+01:00", Some("2026-11-21T22:00:00Z"));
+        check("2026-11-21", Some("2026-11-21T00:00:00Z"));
+        check("1969-12-31 23:59:59", Some("1969-12-31T23:59:59Z"));
+        for none in
+            ["", "23:00", "2026-11-21 ", "2026-11-21 25:00", "2026-02-30 01:00", "9999-01-01 00:00", "1600-01-01 00:00"]
+        {
+            check(none, None);
+        }
+        check("2026-11-21 23:00[Europe/Berlin]", None);
+        check("2026-11-21 23:00:00 noon", None);
     }
 
     #[test]

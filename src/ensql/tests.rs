@@ -407,6 +407,23 @@ fn an_event_without_a_type() {
     }
 }
 
+#[test]
+fn times_without_an_offset() {
+    let event = [r#"{"at": "2026-11-21 23:00"}"#];
+    let check = |condition: &str| {
+        let found = run(&format!("SELECT * FROM t WHERE {condition}"), &[], &event);
+        assert_eq!(found, Ok(vec!["#1".to_owned()]), "{condition}");
+    };
+    check("TIMESTAMP '2026-11-21 23:00:00' = TIMESTAMP '2026-11-21T23:00:00Z'");
+    check("CAST(at AS TIMESTAMP) = '2026-11-22T00:00:00+01:00'");
+    check("at = TIMESTAMP '2026-11-21T23:00'");
+    check("_committed BETWEEN '1970-01-01 00:00' AND '1970-01-01 00:00:01.5'");
+    check("_committed < '1970-01-01T00:00:02'");
+    check("date_trunc('hour', at) = at::TIMESTAMP");
+    let position = run("SELECT * FROM t AFTER '2026-11-21 23:00'", &[], &event);
+    assert!(position.is_err(), "a position says its offset");
+}
+
 fn check_source(query: &str, topic: &str, from: Option<Position>, until: Option<Position>) {
     let statement = Statement::parse(query).unwrap();
     let [source] = statement.sources() else { panic!("{query}") };

@@ -7,6 +7,7 @@ use std::{borrow::Cow, cmp::Ordering};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
+use super::moment;
 use crate::model::Time;
 
 /// A value of an event, of a literal or of a parameter. It borrows from the event as far as it can.
@@ -129,7 +130,7 @@ impl<'a> Value<'a> {
     pub fn as_time(&self) -> Option<Time> {
         match self {
             Value::Time(time) => Some(*time),
-            Value::Text(text) => Time::parse(text).ok(),
+            Value::Text(text) => moment::time(text),
             _ => None,
         }
     }
@@ -148,8 +149,8 @@ impl<'a> Value<'a> {
             (Value::Bool(left), Value::Bool(right)) => Some(left.cmp(right)),
             (Value::Bytes(left), Value::Bytes(right)) => Some(left.cmp(right)),
             (Value::Time(left), Value::Time(right)) => Some(left.cmp(right)),
-            (Value::Time(left), Value::Text(right)) => Some(left.cmp(&Time::parse(right).ok()?)),
-            (Value::Text(left), Value::Time(right)) => Some(Time::parse(left).ok()?.cmp(right)),
+            (Value::Time(left), Value::Text(right)) => Some(left.cmp(&moment::time(right)?)),
+            (Value::Text(left), Value::Time(right)) => Some(moment::time(left)?.cmp(right)),
             (Value::Interval(_), Value::Int(_) | Value::Float(_))
             | (Value::Int(_) | Value::Float(_), Value::Interval(_)) => self.as_float()?.partial_cmp(&other.as_float()?),
             _ => None,
@@ -247,6 +248,8 @@ mod tests {
         let time = Value::Time(Time::parse("2026-11-21T09:00:00Z").unwrap());
         check(&time, &Value::text("2026-11-21T10:00:00+01:00"), Some(Equal));
         check(&time, &Value::text("2026-11-22"), Some(Less));
+        check(&time, &Value::text("2026-11-21 09:00"), Some(Equal));
+        check(&time, &Value::text("2026-11-21T08:59:59.9"), Some(Greater));
         check(&time, &Value::text("noon"), None);
         check(&Value::Interval(1_500_000_000), &Value::Float(1.5), Some(Equal));
     }
