@@ -122,7 +122,7 @@ impl<W: Write> ArchiveWriter<W> {
     }
 
     /// Closes chunks sooner.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(super) fn with_chunks_of(self, chunk_bytes: usize) -> ArchiveWriter<W> {
         ArchiveWriter { chunk_bytes, ..self }
     }
