@@ -6,7 +6,7 @@
 use std::io::Write as _;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 use super::fields::fields;
 use crate::{
@@ -44,36 +44,49 @@ fn put_offset(offset: Offset, line: &mut Vec<u8>) {
     write!(line, "{{\"{OFFSET}\":{offset}").expect("memory takes everything");
 }
 
-/// Appends the data when it is JSON, or says that it is not.
+/// Appends the data when it is JSON that everybody can read, or says that it is not.
+///
+/// What a row becomes later, a table or YAML, takes less than there can be in what looks like JSON: neither half a surrogate nor a
+/// number without end, and values within values only up to some depth. Such data is a text.
 fn put_json(event: &Event, line: &mut Vec<u8>) -> bool {
-    if !matches!(event.mimetype, Mimetype::JSON | JSON_LD) || serde_json::from_slice::<&RawValue>(&event.data).is_err()
-    {
+    if !matches!(event.mimetype, Mimetype::JSON | JSON_LD) {
         return false;
     }
+    let Ok(value) = serde_json::from_slice::<Value>(&event.data) else { return false };
     let data = event.data.trim_ascii();
     let Some(members) = data.strip_prefix(b"{") else {
-        line.extend_from_slice(b",\"data\":");
-        put_on_one_line(data, line);
-        return true;
+        return put_deeper(data, line);
     };
     if members.trim_ascii_start() == b"}" {
         return true;
     }
-    let own = format!("\"{OFFSET}\"");
-    if !data.windows(own.len()).any(|part| part == own.as_bytes()) {
+    if value.get(OFFSET).is_none() {
         line.push(b',');
         put_on_one_line(&members[..members.len() - 1], line);
         return true;
     }
-    for (name, value) in fields(data).unwrap_or_default() {
+    let Some(members) = fields(data) else { return false };
+    for (name, value) in members {
         line.push(b',');
         // In double quotes, as it is in a query, it is the data's own.
+        let own = format!("\"{OFFSET}\"");
         let name = if name == OFFSET { &own } else { &*name };
         serde_json::to_writer(&mut *line, name).expect("text can be written to memory");
         line.push(b':');
         put_on_one_line(value.get().as_bytes(), line);
     }
     true
+}
+
+/// Appends JSON that is no object, unless it is one level deeper in a row than can be read.
+fn put_deeper(json: &[u8], line: &mut Vec<u8>) -> bool {
+    let start = line.len();
+    line.extend_from_slice(b",\"data\":");
+    put_on_one_line(json, line);
+    line.push(b'}');
+    let is_readable = serde_json::from_slice::<Value>(line).is_ok();
+    line.truncate(if is_readable { line.len() - 1 } else { start });
+    is_readable
 }
 
 /// Appends JSON without ends of lines. Between JSON's signs they mean what spaces do, and nowhere else can they be.
@@ -138,7 +151,28 @@ mod tests {
         check(b"{}", Mimetype::TEXT_PLAIN, r#"{"_offset":7,"data":"{}"}"#);
         check(b"\xff", Mimetype::JSON, r#"{"_offset":7,"encoding":"base64","data":"/w=="}"#);
         check(br#"{"_offset":1,"b":2}"#, Mimetype::JSON, r#"{"_offset":7,"\"_offset\"":1,"b":2}"#);
+        check(br#"{"\u005foffset":1}"#, Mimetype::JSON, r#"{"_offset":7,"\"_offset\"":1}"#);
         check(br#"{"b":"_offset"}"#, Mimetype::JSON, r#"{"_offset":7,"b":"_offset"}"#);
+    }
+
+    #[test]
+    fn json_that_not_everybody_can_read_is_a_text() {
+        let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let odd = [
+            r#"{"\ud800":1}"#,
+            r#"{"_offset":1,"\ud800":2}"#,
+            r#"{"a":"\udc00"}"#,
+            r#"{"a":1e999}"#,
+            "1e999",
+            &deep(127),
+        ];
+        for data in odd {
+            let row = line(&event(data.as_bytes(), Mimetype::JSON), false);
+            let row: Value = serde_json::from_str(&row).unwrap();
+            assert_eq!(row, serde_json::json!({ "_offset": 7, "data": data }));
+        }
+        let data = deep(126);
+        assert_eq!(line(&event(data.as_bytes(), Mimetype::JSON), false), format!(r#"{{"_offset":7,"data":{data}}}"#));
     }
 
     #[test]
