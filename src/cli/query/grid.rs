@@ -2,8 +2,8 @@
 //!
 //! Rows come in a stream, and memory does not grow with them. The first ones are held back until it is known which columns there
 //! are and how wide they have to be; then they are written, and all others as they come. Of a query with named columns the columns
-//! are known before. With `SELECT *` they are the fields of the first events; what other fields later events have is said at the
-//! end.
+//! are known before. With `SELECT *` they are the fields of the first events, not more than 500; what other fields later events have is
+//! said at the end.
 
 use std::{
     borrow::Cow,
@@ -12,7 +12,7 @@ use std::{
 
 use super::{
     fields::{cell, fields, is_number},
-    table::{Cell, Layout},
+    table::{Cell, Layout, Measure},
     writer::no_row,
 };
 use crate::cli::{error::Result, human, output::Output};
@@ -23,6 +23,9 @@ const HELD_BYTES: usize = 256 * 1024;
 
 /// How much CSV is gathered before it goes on its way.
 const CSV_BYTES: usize = 64 * 1024;
+
+/// How many columns the fields of events become at most. Each row has a cell in each of them.
+const COLUMNS_MAX: usize = 500;
 
 /// How many fields are named that are no columns.
 const NAMED_FIELDS: usize = 10;
@@ -51,16 +54,22 @@ enum Form {
 struct Columns {
     names: Vec<String>,
     places: HashMap<String, usize>,
+    /// Whether there were more fields than there can be columns.
+    is_cut: bool,
 }
 
 impl Columns {
     fn of(names: Vec<String>) -> Columns {
         let places = names.iter().enumerate().map(|(place, name)| (name.clone(), place)).collect();
-        Columns { names, places }
+        Columns { names, places, is_cut: false }
     }
 
     fn add(&mut self, name: &str) {
-        if !self.places.contains_key(name) {
+        if self.places.contains_key(name) {
+            return;
+        }
+        self.is_cut |= self.names.len() >= COLUMNS_MAX;
+        if !self.is_cut {
             self.places.insert(name.to_owned(), self.names.len());
             self.names.push(name.to_owned());
         }
@@ -131,8 +140,11 @@ impl Grid {
             None => columns_of(&rows)?,
         };
         if let Form::Table(layout @ None) = &mut self.form {
-            let cells: Result<Vec<Vec<Cell<'_>>>> = rows.iter().map(|row| columns.cells(row, |_| ())).collect();
-            let settled = Layout::of(&columns.names, &cells?, output.width());
+            let mut measure = Measure::of(&columns.names);
+            for row in &rows {
+                measure.add(&columns.cells(row, |_| ())?);
+            }
+            let settled = Layout::of(&measure, output.width());
             output.text(settled.head(&columns.names, output.is_colored()).as_bytes())?;
             *layout = Some(settled);
         }
@@ -194,7 +206,12 @@ impl Grid {
                 "{columns} left out for want of room; `-o jsonl` shows all, and so does a SELECT of fewer"
             ));
         }
-        if !self.others.is_empty() {
+        if self.columns.as_ref().is_some_and(|columns| columns.is_cut) {
+            notes.push(format!(
+                "there are more than {COLUMNS_MAX} fields, and what comes behind them is left out; `-o jsonl` shows all, and so \
+                 does a SELECT of fewer"
+            ));
+        } else if !self.others.is_empty() {
             let mut names: Vec<&str> = self.others.iter().take(NAMED_FIELDS).map(String::as_str).collect();
             if self.others.len() > NAMED_FIELDS {
                 names.push("…");
@@ -221,4 +238,22 @@ fn columns_of(rows: &[&[u8]]) -> Result<Columns> {
         }
     }
     Ok(columns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_an_end_to_the_columns_of_events() {
+        let rows: Vec<String> = (0..COLUMNS_MAX).map(|row| format!(r#"{{"_offset":{row},"k{row}":1}}"#)).collect();
+        let rows: Vec<&[u8]> = rows.iter().map(String::as_bytes).collect();
+        let columns = columns_of(&rows[..COLUMNS_MAX - 1]).unwrap();
+        assert_eq!((columns.names.len(), columns.is_cut), (COLUMNS_MAX, false));
+        let columns = columns_of(&rows).unwrap();
+        assert_eq!((columns.names.len(), columns.is_cut), (COLUMNS_MAX, true));
+        let mut others = Vec::new();
+        let cells = columns.cells(rows[COLUMNS_MAX - 1], |name| others.push(name.to_owned())).unwrap();
+        assert_eq!((cells.len(), others), (COLUMNS_MAX, vec![format!("k{}", COLUMNS_MAX - 1)]));
+    }
 }

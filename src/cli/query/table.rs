@@ -39,16 +39,33 @@ struct Column {
     numbers: bool,
 }
 
-impl Layout {
-    /// Lays out columns by their names and some rows, in lines that are so wide at most.
-    pub(super) fn of(names: &[String], rows: &[Vec<Cell<'_>>], width: Option<usize>) -> Layout {
-        let mut columns: Vec<Column> = Vec::with_capacity(names.len());
-        for (place, name) in names.iter().enumerate() {
-            let cells = || rows.iter().map(|row| &row[place]).filter(|cell| !cell.text.is_empty());
-            let numbers = cells().next().is_some() && cells().all(|cell| cell.number);
-            let widest = cells().map(|cell| shown(&cell.text, WIDTH_MAX).width()).max().unwrap_or(0);
-            columns.push(Column { width: widest.max(shown(name, WIDTH_MAX).width()).max(1), numbers });
+/// What is known of columns after some rows: how wide they are, and whether all that is in one is numbers.
+#[derive(Debug)]
+pub(super) struct Measure(Vec<(usize, Option<bool>)>);
+
+impl Measure {
+    /// Begins with the names of the columns.
+    pub(super) fn of(names: &[String]) -> Measure {
+        Measure(names.iter().map(|name| (shown(name, WIDTH_MAX).width().max(1), None)).collect())
+    }
+
+    /// Takes one more row.
+    pub(super) fn add(&mut self, cells: &[Cell<'_>]) {
+        for ((width, numbers), cell) in self.0.iter_mut().zip(cells) {
+            if !cell.text.is_empty() {
+                *width = (*width).max(shown(&cell.text, WIDTH_MAX).width());
+                *numbers = Some(numbers.unwrap_or(true) && cell.number);
+            }
         }
+    }
+}
+
+impl Layout {
+    /// Lays out columns that were measured, in lines that are so wide at most.
+    pub(super) fn of(measure: &Measure, width: Option<usize>) -> Layout {
+        let columns =
+            measure.0.iter().map(|(width, numbers)| Column { width: *width, numbers: *numbers == Some(true) });
+        let mut columns: Vec<Column> = columns.collect();
         let hidden = width.map_or(0, |width| fit(&mut columns, width));
         Layout { columns, hidden: hidden as u64 }
     }
@@ -147,10 +164,16 @@ mod tests {
         row.iter().map(|text| Cell { text: Cow::Borrowed(*text), number: number(text) }).collect()
     }
 
+    fn layout(names: &[String], rows: &[Vec<Cell<'_>>], width: Option<usize>) -> Layout {
+        let mut measure = Measure::of(names);
+        rows.iter().for_each(|row| measure.add(row));
+        Layout::of(&measure, width)
+    }
+
     fn table(names: &[&str], rows: &[&[&str]], width: Option<usize>) -> String {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let rows: Vec<Vec<Cell<'_>>> = rows.iter().map(|row| cells(row)).collect();
-        let layout = Layout::of(&names, &rows, width);
+        let layout = layout(&names, &rows, width);
         layout.head(&names, false) + &rows.iter().map(|row| layout.line(row)).collect::<String>()
     }
 
@@ -179,7 +202,7 @@ mod tests {
     #[test]
     fn what_comes_later_does_not_change_the_layout() {
         let names = ["n".to_owned(), "t".to_owned()];
-        let layout = Layout::of(&names, &[cells(&["1", "ab"])], None);
+        let layout = layout(&names, &[cells(&["1", "ab"])], None);
         assert_eq!(layout.line(&cells(&["1234", "abcdef"])), "1234  a…\n");
         assert_eq!(layout.line(&cells(&["", ""])), "\n");
     }
@@ -196,7 +219,7 @@ mod tests {
                 .iter()
                 .map(|row| row.iter().map(|text| Cell { text: Cow::Borrowed(&**text), number: false }).collect())
                 .collect();
-            let layout = Layout::of(&names, &rows, Some(width));
+            let layout = layout(&names, &rows, Some(width));
             for row in rows {
                 let line = layout.line(&row);
                 let line = line.strip_suffix('\n').unwrap();
