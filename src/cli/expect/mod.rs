@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 #[command(after_help = format!("Examples:
   $ ensign expect orders --type order@1 --meta source=web --timeout 30s
   $ ./place-order && ensign expect orders --from -1m --data-contains '\"total\":12'
-  $ ensign expect orders --where 'total > 100 AND customer.country = \'DE\''
+  $ ensign expect orders --where \"total > 100 AND customer.country IN ('DE', 'FR')\"
   $ ensign expect orders --from start --timeout 0s --key k1 --count 2 -o jsonl
 
 {}", range::POSITIONS))]

@@ -56,7 +56,7 @@ use membership::Membership;
   $ ensign tail orders payments --from -15m -o 'template={{topic}} {{offset}} {{data}}'
   $ ensign tail flights --from start --until now -o jsonl > flights.backup.jsonl
   $ ensign tail orders --from start --decrypt
-  $ ensign tail orders --from -1h --where 'total > 100 AND customer.country IN (\'DE\', \'FR\')'
+  $ ensign tail orders --from -1h --where \"total > 100 AND customer.country IN ('DE', 'FR')\"
   $ ensign tail orders --group billing --from start -o jsonl
   $ ensign tail orders --forward https://example.com/hook --header-file hook.headers
 
