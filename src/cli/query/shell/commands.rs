@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{
-    Next, Shell, help,
+    Next, Shell, help, in_shell,
     meta::Meta,
     names::TopicLine,
     sample::{Sample, SeenField, envelope_line, hexadecimal},
@@ -31,7 +31,7 @@ pub(super) async fn execute(shell: &mut Shell<'_>, meta: Meta) -> Result<Next> {
             list(shell, topic_listing(topics))?;
         }
         Meta::Fields { topic } => {
-            let sample = until_interrupt(shell.names.fields(&topic)).await?;
+            let sample = until_interrupt(shell.names.fields(&topic)).await.map_err(in_shell)?;
             let note = sample_note(&sample);
             list(shell, field_listing(sample.fields()))?;
             shell.say(&note);

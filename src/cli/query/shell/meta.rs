@@ -102,6 +102,8 @@ pub(super) fn parse(line: &str) -> Result<Meta> {
             "off" => Some(false),
             _ => return Err(CliError::usage(format!("{rest:?} is neither on nor off")).hint("\\timing on")),
         })),
+        "\\o" if rest.starts_with('|') => Err(CliError::usage("results go to a file, not to another program")
+            .hint("\\o FILE; outside of the shell, `ensign query 'SELECT …' | PROGRAM`")),
         "\\o" => Ok(Meta::Output((!rest.is_empty()).then(|| unquoted(rest)))),
         "\\f" | "\\format" if rest.is_empty() => Ok(Meta::Format(None)),
         "\\f" | "\\format" => match rest.parse() {
@@ -233,6 +235,11 @@ mod tests {
             "\\f xml",
             "\"xml\" is no format: use table, json, jsonl, yaml, csv, raw or template=TEXT",
             "\\format csv",
+        );
+        check_error(
+            "\\o | cat",
+            "results go to a file, not to another program",
+            "\\o FILE; outside of the shell, `ensign query 'SELECT …' | PROGRAM`",
         );
         check_error("\\q now", "\\q takes nothing behind it", "");
         check_error("\\set a", "\\set needs a name and a value", "\\set country 'DE' is what :country stands for then");

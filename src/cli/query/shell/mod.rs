@@ -91,6 +91,11 @@ pub(super) async fn run(context: &mut Context, query: Query) -> Result<()> {
     shell.converse(&mut keyboard).await
 }
 
+/// An error about a topic that is not there, with what helps here.
+fn in_shell(error: CliError) -> CliError {
+    if error.kind == Kind::NotFound { error.hint("\\d lists the topics") } else { error }
+}
+
 impl Shell<'_> {
     async fn converse(&mut self, keyboard: &mut Keyboard) -> Result<()> {
         loop {
@@ -172,7 +177,7 @@ impl Shell<'_> {
     /// Runs a statement.
     async fn ask(&mut self, text: String) -> Result<()> {
         let query = Query { text, ..self.query.clone() };
-        let summary = self.runner.run(&query, self.output).await?;
+        let summary = self.runner.run(&query, self.output).await.map_err(in_shell)?;
         for note in &summary.notes {
             self.say(note);
         }
@@ -212,5 +217,18 @@ impl Shell<'_> {
     /// Tells completion which parameters there are.
     fn tell_parameters(&self) {
         self.names.set_parameters(self.query.parameters.iter().map(|parameter| parameter.name.clone()).collect());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_is_not_there_is_looked_for_in_the_shell() {
+        let error =
+            in_shell(CliError::not_found("there is no topic nope").hint("`ensign topic list` shows what there is"));
+        assert_eq!(error.hint.as_deref(), Some("\\d lists the topics"));
+        assert_eq!(in_shell(CliError::usage("no")).hint, None);
     }
 }
