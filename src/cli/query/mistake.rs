@@ -40,9 +40,33 @@ pub(super) fn explain(error: ClientError, query: &str) -> CliError {
 /// What is wrong with a query, and the place if it names one.
 pub(super) fn shown(message: &str, query: &str) -> CliError {
     let error = CliError::usage(message);
+    let error = match hint(message) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    };
     match position(message).and_then(|position| excerpt(query, position)) {
         Some(lines) => error.excerpt(lines),
         None => error,
+    }
+}
+
+/// What helps with a mistake that comes from the habits of other languages.
+fn hint(message: &str) -> Option<&'static str> {
+    let (place, what) = message.rsplit_once(": ")?;
+    match what {
+        "invalid query type" if place.to_ascii_uppercase().ends_with("NEAR \"EXPLAIN\"") => {
+            Some("`ensign query --explain 'SELECT …'` says what a query would do")
+        }
+        "invalid query type" => {
+            Some("there is only SELECT; `\\d` lists the topics in the shell, `ensign topic list` elsewhere")
+        }
+        "invalid after clause" | "invalid before clause" => {
+            Some("for example '-1h', '2026-11-21T09:30:00Z', or an offset")
+        }
+        "invalid select fields statement" => {
+            Some("an alias needs AS; a comma stands between columns, and FROM behind them")
+        }
+        _ => None,
     }
 }
 
@@ -135,13 +159,29 @@ mod tests {
         assert_eq!(
             error.render(false, false),
             "error: syntax error at position 9 near \"FORM\": invalid select fields statement\n  \
-             SELECT * FORM t\n           ^\n"
+             SELECT * FORM t\n           ^\n\
+             hint: an alias needs AS; a comma stands between columns, and FROM behind them\n"
         );
         assert_eq!(error.kind, Kind::Usage);
         let error = explain(refused(Code::InvalidArgument, "unknown topic in query"), "SELECT * FROM flihgts");
         assert_eq!((error.kind, error.message), (Kind::NotFound, "there is no topic flihgts".to_owned()));
         let error = explain(refused(Code::FailedPrecondition, "suspended"), "SELECT * FROM t");
         assert_eq!(error.hint.as_deref(), Some("--skip-unreadable leaves such events out"));
+    }
+
+    #[test]
+    fn habits_of_other_languages_are_answered() {
+        let check = |query: &str, expected: Option<&str>| {
+            let error = shown(&Statement::parse(query).unwrap_err().to_string(), query);
+            let hint = error.hint.unwrap_or_default();
+            assert!(expected.map_or(hint.is_empty(), |part| hint.contains(part)), "{query}: {hint}");
+        };
+        check("SHOW TABLES", Some("only SELECT"));
+        check("explain SELECT * FROM t", Some("--explain"));
+        check("SELECT * FROM t AFTER yesterday", Some("'-1h'"));
+        check("SELECT * FROM t BEFORE -3", Some("an offset"));
+        check("SELECT a b FROM t", Some("needs AS"));
+        check("SELECT a FROM t LIMIT x", None);
     }
 
     proptest! {

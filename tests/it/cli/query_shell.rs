@@ -48,7 +48,9 @@ fn a_conversation_on_a_plain_terminal() {
     check(";", PROMPT, "city  total\nUlm       1\nBonn    2.5\n2 rows\n");
     check("", PROMPT, "");
     let error = "error: syntax error at position 9 near \"FORM\": invalid select fields statement\n";
-    check("SELECT * FORM orders;", PROMPT, &format!("{error}  SELECT * FORM orders\n           ^\n"));
+    let hint = "hint: an alias needs AS; a comma stands between columns, and FROM behind them\n";
+    check("SELECT * FORM orders;", PROMPT, &format!("{error}  SELECT * FORM orders\n           ^\n{hint}"));
+    check("\\d nope", PROMPT, "error: there is no topic nope\nhint: \\d lists the topics\n");
     let fields = "FIELD     TYPE            EXAMPLE\ncity      text            Ulm\n\
                   total     float, integer  1\n\"from\".x  null\n";
     let note = "as 2 events have them\nevery event has \
