@@ -118,8 +118,8 @@ impl Part {
                 Some(key) if !key.is_empty() => Part::Meta(key.to_owned()),
                 _ => {
                     return Err(format!(
-                        "{{{name}}} is no field; there are data, offset, id, topic, type, mimetype, key, committed, \
-                         created and meta.NAME"
+                        "{{{name}}} is nothing that an event has, and a template is for events; they have data, offset, \
+                         id, topic, type, mimetype, key, committed, created and meta.NAME"
                     ));
                 }
             },

@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     cli::error::{CliError, Result},
+    ensql::{PieceKind, pieces},
     sys::files::read_file,
 };
 
@@ -44,6 +45,30 @@ pub(super) fn text(argument: Option<String>, file: Option<&Path>) -> Result<Opti
     }
 }
 
+/// The statements of a text, one behind the other. What consists of spaces and comments alone is none.
+///
+/// One alone is the whole text, as it was written.
+pub(super) fn statements(text: &str) -> Vec<&str> {
+    let mut statements = Vec::new();
+    let (mut start, mut says_something) = (0, false);
+    for piece in pieces(text) {
+        match piece.kind {
+            PieceKind::Semicolon => {
+                if std::mem::take(&mut says_something) {
+                    statements.push(&text[start..piece.range.start]);
+                }
+                start = piece.range.end;
+            }
+            PieceKind::Space | PieceKind::Comment => {}
+            _ => says_something = true,
+        }
+    }
+    if says_something {
+        statements.push(&text[start..]);
+    }
+    if statements.len() == 1 { vec![text] } else { statements }
+}
+
 fn decoded(bytes: Vec<u8>, name: &str) -> Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
@@ -54,6 +79,14 @@ fn decoded(bytes: Vec<u8>, name: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statements_stand_behind_each_other() {
+        assert_eq!(statements("SELECT ';' -- ;\n; \n\nb;;/* ; */"), ["SELECT ';' -- ;\n", " \n\nb"]);
+        assert_eq!(statements("a; b 'c;"), ["a", " b 'c;"]);
+        assert_eq!(statements(" a;\n-- the end\n"), [" a;\n-- the end\n"]);
+        assert!(statements(" ; -- nothing").is_empty() && statements("").is_empty());
+    }
 
     #[test]
     fn texts_of_files() {

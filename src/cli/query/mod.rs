@@ -34,6 +34,8 @@ use run::Runner;
 /// other, with history, completion, and commands that \? lists. The result is a table on a terminal, and otherwise
 /// JSON lines; how many rows there were, and how long it took, is said on standard error.
 ///
+/// Several queries, each with a semicolon behind it, are run one after the other, until one fails; each has its own result.
+///
 /// SELECT * gives the events: their offset, as _offset, and the fields of their data. Of data that is no JSON object there is one
 /// field, data. With -o raw it is the data and nothing else.
 ///
@@ -93,43 +95,57 @@ struct Instead {
 }
 
 impl Args {
-    pub(super) fn run(self, context: &mut Context) -> Result<()> {
-        let text = input::text(self.text, self.file.as_deref())?;
+    pub(super) fn run(mut self, context: &mut Context) -> Result<()> {
+        let text = input::text(self.text.take(), self.file.as_deref())?;
         let begins_shell = text.is_none() && context.may_prompt() && context.output.is_terminal();
         let is_for_one_query = self.instead.explain || self.instead.follow || self.decryption.is_wanted();
         let query = Query {
             text: text.unwrap_or_default(),
-            parameters: self.parameters.into_iter().map(|argument| argument.0).collect(),
+            parameters: std::mem::take(&mut self.parameters).into_iter().map(|argument| argument.0).collect(),
             include_duplicates: self.include_duplicates,
             skip_unreadable: self.skip_unreadable,
         };
         if begins_shell && !is_for_one_query {
             return context.block_on(async |context| Box::pin(shell::run(context, query)).await);
         }
-        if query.text.trim().is_empty() {
+        let queries: Vec<Query> = input::statements(&query.text)
+            .into_iter()
+            .map(|text| Query { text: text.to_owned(), ..query.clone() })
+            .collect();
+        if queries.is_empty() {
             return Err(CliError::usage("there is no query")
                 .hint("for example `ensign query 'SELECT * FROM flights LIMIT 10'`; -f FILE reads it from a file"));
         }
-        context.block_on(async |context| {
-            let client = if self.instead.follow {
-                context.connect_with_key("subscriber").await?
-            } else {
-                context.connect().await?
-            };
-            let runner = Runner::new(client, context.clock.clone());
-            if self.instead.explain {
-                return runner.explain(&query, &mut context.output).await;
+        if self.instead.follow && queries.len() > 1 {
+            return Err(CliError::usage(format!("--follow takes one query, and these are {}", queries.len()))
+                .hint("a query that is followed goes on until it is ended"));
+        }
+        context.block_on(async |context| self.ask(context, &queries).await)
+    }
+
+    /// Asks one query after the other, until one fails.
+    async fn ask(&self, context: &mut Context, queries: &[Query]) -> Result<()> {
+        let client =
+            if self.instead.follow { context.connect_with_key("subscriber").await? } else { context.connect().await? };
+        let mut runner = Runner::new(client, context.clock.clone());
+        for (place, query) in queries.iter().enumerate() {
+            if place > 0 {
+                writer::separate(&mut context.output)?;
             }
-            let decryptor = decryptor(context, &self.decryption, &runner, &query).await?;
-            let runner = runner.decrypting(decryptor);
+            if self.instead.explain {
+                runner.explain(query, &mut context.output).await?;
+                continue;
+            }
+            let decryptor = decryptor(context, &self.decryption, &runner, query).await?;
+            runner = runner.decrypting(decryptor);
             let summary = if self.instead.follow {
-                runner.follow(&query, &mut context.output).await?
+                runner.follow(query, &mut context.output).await?
             } else {
-                runner.run(&query, &mut context.output).await?
+                runner.run(query, &mut context.output).await?
             };
             summary.tell(&context.output);
-            Ok(())
-        })
+        }
+        Ok(())
     }
 }
 

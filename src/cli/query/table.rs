@@ -166,7 +166,9 @@ mod tests {
 
     fn layout(names: &[String], rows: &[Vec<Cell<'_>>], width: Option<usize>) -> Layout {
         let mut measure = Measure::of(names);
-        rows.iter().for_each(|row| measure.add(row));
+        for row in rows {
+            measure.add(row);
+        }
         Layout::of(&measure, width)
     }
 

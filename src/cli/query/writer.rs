@@ -9,7 +9,7 @@ use super::{event_row, grid::Grid};
 use crate::{
     cli::{
         error::{CliError, Result},
-        output::{EventWriter, Format, Output, events_only},
+        output::{EventWriter, Format, Output},
     },
     client::{Found, Query},
     ensql::Statement,
@@ -53,7 +53,7 @@ impl AnswerWriter {
             Some(Format::Yaml) => Style::Yaml,
             Some(Format::Csv) => Style::Grid(Box::new(Grid::csv(columns))),
             Some(Format::Raw) => Style::Raw,
-            Some(Format::Template(_)) if columns.is_some() => return Err(events_only()),
+            Some(Format::Template(_)) if columns.is_some() => return Err(no_template()),
             Some(Format::Template(_)) => Style::Template(EventWriter::new(output, false)),
         };
         Ok(AnswerWriter { style, rows: 0, line: Vec::new() })
@@ -73,7 +73,7 @@ impl AnswerWriter {
             (Found::Event(event), Style::Template(writer)) => {
                 return writer.write(output, event, topic);
             }
-            (Found::Row(_), Style::Template(_)) => return Err(events_only()),
+            (Found::Row(_), Style::Template(_)) => return Err(no_template()),
             (Found::Row(row), _) if !row.contains(&b'\n') && !row.contains(&b'\r') => row,
             (Found::Row(row), _) => {
                 event_row::put_on_one_line(row, &mut self.line);
@@ -155,6 +155,23 @@ impl AnswerWriter {
             _ => Vec::new(),
         }
     }
+}
+
+/// Writes what stands between the results of two queries.
+pub(super) fn separate(output: &mut Output) -> Result<()> {
+    match output.format() {
+        _ if output.jq().is_some() => Ok(()),
+        None if output.is_terminal() => output.text(b"\n"),
+        Some(Format::Table | Format::Csv) => output.text(b"\n"),
+        Some(Format::Yaml) => output.text(b"---\n"),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a template for rows.
+fn no_template() -> CliError {
+    CliError::usage("a template is for events, which SELECT * gives; this query gives rows")
+        .hint("use -o table, json, jsonl, yaml, csv or raw")
 }
 
 /// What is said of a row that is no JSON object.

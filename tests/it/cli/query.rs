@@ -226,6 +226,39 @@ fn csv_as_it_is_published() {
 }
 
 #[test]
+fn odd_events_do_not_stand_in_the_way_of_others() {
+    let machine = Machine::new();
+    let _server = machine.dev_server();
+    for data in [r#"{"a":1}"#, r#"{"\ud800":1}"#, r#"{"a":1e999}"#, r#"{"a":2}"#] {
+        machine.ensign("publish odd -q --mimetype application/json -m").arg(data).check();
+    }
+    for (format, expected) in [
+        (
+            "-o table",
+            "_offset  a  data\n      1  1\n      2     {\"\\ud800\":1}\n      3     {\"a\":1e999}\n      4  2\n",
+        ),
+        ("-o csv", "_offset,a,data\n1,1,\n2,,\"{\"\"\\ud800\"\":1}\"\n3,,\"{\"\"a\"\":1e999}\"\n4,2,\n"),
+        (
+            "-o yaml",
+            "- _offset: 1\n  a: 1\n- _offset: 2\n  data: '{\"\\ud800\":1}'\n- _offset: 3\n  data: '{\"a\":1e999}'\n\
+             - _offset: 4\n  a: 2\n",
+        ),
+        ("--jq ._offset", "1\n2\n3\n4\n"),
+    ] {
+        query(&machine, "SELECT * FROM odd", &format!("-q {format}")).stdout(expected).check();
+    }
+    let wide: Vec<String> = (0..600).map(|number| format!("\"k{number}\":1")).collect();
+    machine.ensign("publish wide -q --format jsonl").stdin(format!("{{{}}}", wide.join(","))).check();
+    let done = query(&machine, "SELECT * FROM wide", "-o csv").check();
+    assert_eq!(done.text().lines().next().map(|line| line.split(',').count()), Some(500));
+    assert_eq!(
+        told(&done),
+        "there are more than 500 fields, and what comes behind them is left out; `-o jsonl` shows all, and so does a \
+         SELECT of fewer\n1 row\n"
+    );
+}
+
+#[test]
 fn a_result_without_rows() {
     let machine = Machine::new();
     let _server = machine.dev_server();
@@ -288,6 +321,35 @@ fn the_text_of_a_query_from_elsewhere() {
     machine.ensign("query -q -f").file(&file).stdout("{\"n\":5}\n").check();
     machine.ensign("query -q").stdin(text).stdout("{\"n\":5}\n").check();
     machine.ensign("query -q -f -").stdin(text).stdout("{\"n\":5}\n").check();
+    let two = "SELECT count(*) AS n FROM orders; -- and\nSELECT max(total) AS most FROM orders;\n";
+    for (format, expected) in [
+        ("jsonl", "{\"n\":5}\n{\"most\":900}\n"),
+        ("json", "[\n{\"n\":5}\n]\n[\n{\"most\":900}\n]\n"),
+        ("csv", "n\n5\n\nmost\n900\n"),
+        ("table", "n\n5\n\nmost\n 900\n"),
+        ("yaml", "- n: 5\n---\n- most: 900\n"),
+    ] {
+        machine.ensign(&format!("query -q -o {format}")).stdin(two).stdout(expected).stderr("").check();
+    }
+    machine
+        .ensign("query -q")
+        .stdin("SELECT count(*) AS n FROM orders;\nSELECT * FROM orders LIMIT x;\nSELECT 1")
+        .code(2)
+        .stdout("{\"n\":5}\n")
+        .stderr(
+            "error: syntax error at position 27 near \"x\": invalid limit\n  \
+             SELECT * FROM orders LIMIT x\n                             ^\n",
+        )
+        .check();
+    machine
+        .ensign("query --follow")
+        .stdin(two)
+        .code(2)
+        .stderr(
+            "error: --follow takes one query, and these are 2\n\
+             hint: a query that is followed goes on until it is ended\n",
+        )
+        .check();
     machine.ensign("query -q -f none.sql").code(3).stderr("error: there is no file none.sql\n").check();
     let nothing = "error: there is no query\n\
                    hint: for example `ensign query 'SELECT * FROM flights LIMIT 10'`; -f FILE reads it from a file\n";
@@ -313,7 +375,8 @@ fn a_mistake_is_shown_in_the_query() {
         "SELECT * FORM orders",
         2,
         "error: syntax error at position 9 near \"FORM\": invalid select fields statement\n  \
-         SELECT * FORM orders\n           ^\n",
+         SELECT * FORM orders\n           ^\n\
+         hint: an alias needs AS; a comma stands between columns, and FROM behind them\n",
     );
     check(
         "\n  SELECT 'größe', 美\n\tFROM orders LIMIT",
@@ -330,13 +393,16 @@ fn a_mistake_is_shown_in_the_query() {
         json!({ "error": {
             "code": "usage",
             "message": "syntax error at position 9 near \"FORM\": invalid select fields statement",
-            "hint": null,
+            "hint": "an alias needs AS; a comma stands between columns, and FROM behind them",
         } })
     );
     query(&machine, "SELECT total FROM orders", "-o template={data}")
         .code(2)
         .stdout("")
-        .stderr("error: raw and template are formats for events\nhint: use -o table, json, jsonl, yaml or csv\n")
+        .stderr(
+            "error: a template is for events, which SELECT * gives; this query gives rows\n\
+             hint: use -o table, json, jsonl, yaml, csv or raw\n",
+        )
         .check();
 }
 
