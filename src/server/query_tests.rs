@@ -257,6 +257,11 @@ async fn end(mut stream: tonic::Streaming<EventWrapper>) -> Option<Code> {
 #[tokio::test]
 async fn a_stopping_server_ends_its_queries() {
     let mut peer = Peer::new().await;
+    // Room for all of the answer from the beginning, so that the client has no more to grant while it reads: a connection
+    // that is closed before that was read is reset, and then nobody learns how the answer ended.
+    let channel = Channel::from_shared(format!("http://{}", peer.server.addr())).unwrap();
+    let channel = channel.initial_stream_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    peer.client = EnsignClient::new(channel.connect().await.unwrap());
     let stream = stuck(&mut peer).await;
     let (ended, stopped) = tokio::join!(end(stream), peer.server.stop());
     stopped.unwrap();
